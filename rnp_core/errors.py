@@ -1,0 +1,33 @@
+"""Exceptions of the package. Every message can be shown to a user as it is."""
+
+
+class RnpError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(RnpError):
+    """A setting is outside its range or does not fit the others."""
+
+
+class CheckpointError(RnpError):
+    """A checkpoint cannot be read, or must not be."""
+
+
+class ArchitectureError(RnpError):
+    """No network definition fits the tensors of a checkpoint, or the wrong one was named."""
+
+
+class DataError(RnpError):
+    """Images or labels cannot be read, or do not suit the model."""
+
+
+class ModelError(RnpError):
+    """A network does not behave like an image classifier (shape, NaN, crash in its forward pass)."""
+
+
+class ReportError(RnpError):
+    """A report cannot be written, read or rendered."""
+
+
+class ScanCancelled(RnpError):
+    """Raised by a progress callback to stop the running stage; nothing is left half written."""

@@ -1,0 +1,105 @@
+"""The model under suspicion: one wrapper with normalisation inside and logits out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rnp_core.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Channel mean and standard deviation that the network expects, on images in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str  # "given", "config", or the name of the preset that was found
+
+    @staticmethod
+    def none(channels: int) -> Normalization:
+        return Normalization((0.0,) * channels, (1.0,) * channels, "none")
+
+
+class SuspectModel(nn.Module):
+    """An image classifier that takes images in [0, 1] and returns logits.
+
+    Wraps ``network`` without changing it: normalises the input, takes the logits out of a tuple,
+    list or dict, and turns probabilities (a network that ends in softmax) back into logits, since
+    ``softmax(log p) = p``.
+
+    Args:
+        network: any classifier; called with one ``(N, C, H, W)`` float tensor.
+        normalization: applied to the images first.
+        num_classes: size of the last dimension of the output.
+        input_shape: ``(C, H, W)`` of one image.
+        class_names: names by index, or empty.
+        returns_probabilities: True when the outputs of ``network`` are probabilities.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        normalization: Normalization,
+        num_classes: int,
+        input_shape: tuple[int, int, int],
+        class_names: tuple[str, ...] = (),
+        returns_probabilities: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = input_shape[0]
+        if len(normalization.mean) != channels or len(normalization.std) != channels:
+            raise ModelError(
+                f"expected normalisation values for {channels} channel(s), "
+                f"got mean of {len(normalization.mean)} and std of {len(normalization.std)}"
+            )
+        self.network = network
+        self.normalization = normalization
+        self.num_classes = num_classes
+        self.input_shape = input_shape
+        self.class_names = class_names
+        self.returns_probabilities = returns_probabilities
+        mean = torch.tensor(normalization.mean).view(1, -1, 1, 1)
+        std = torch.tensor(normalization.std).view(1, -1, 1, 1)
+        self.register_buffer("_mean", mean, persistent=False)
+        self.register_buffer("_std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, num_classes)`` of ``images`` ``(N, C, H, W)`` in [0, 1]."""
+        output = take_logits(self.network((images - self._mean) / self._std))
+        if self.returns_probabilities:
+            output = output.float().clamp_min(1e-12).log()
+        return output
+
+    def copy(self) -> SuspectModel:
+        """A deep copy in eval mode with gradients off; the way every stage starts."""
+        duplicate = copy.deepcopy(self)
+        duplicate.eval()
+        duplicate.requires_grad_(False)
+        duplicate.zero_grad(set_to_none=True)
+        return duplicate
+
+    def class_name(self, label: int) -> str:
+        """Name of a class, or its index as text when names are unknown."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
+
+
+def take_logits(output: object) -> Tensor:
+    """The logits inside what a network returns: a tensor, or the first one in a tuple, list or dict.
+
+    Raises:
+        ModelError: when there is no ``(N, K)`` tensor in it.
+    """
+    if isinstance(output, Tensor):
+        if output.ndim != 2:
+            raise ModelError(f"expected an output of shape (N, classes), got {tuple(output.shape)}")
+        return output
+    if isinstance(output, dict):
+        return take_logits(output["logits"] if "logits" in output else next(iter(output.values())))
+    if isinstance(output, (tuple, list)) and output:
+        return take_logits(output[0])
+    raise ModelError(f"expected the network to return a tensor of logits, got {type(output).__name__}")

@@ -1,0 +1,33 @@
+"""Progress of a running stage, and the one way to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report from a running stage.
+
+    Attributes:
+        stage: name of the stage, one of ``rnp_core.scan.STAGES``.
+        step: finished steps, ``0 <= step <= total``.
+        total: planned steps of the stage; a stage may finish earlier.
+        message: a short sentence for people, may be empty.
+        values: plain numbers (or lists of them) of this step, for live curves.
+    """
+
+    stage: str
+    step: int
+    total: int
+    message: str = ""
+    values: Mapping[str, float | list[float]] = field(default_factory=dict)
+
+
+OnProgress = Callable[[Progress], None]
+"""Called between steps. It may raise :class:`rnp_core.errors.ScanCancelled` to stop the stage."""
+
+
+def ignore_progress(progress: Progress) -> None:
+    """The default callback: does nothing."""
