@@ -40,6 +40,9 @@ class SuspectModel(nn.Module):
         returns_probabilities: True when the outputs of ``network`` are probabilities.
     """
 
+    _mean: Tensor
+    _std: Tensor
+
     def __init__(
         self,
         network: nn.Module,

@@ -1,0 +1,1 @@
+"""Evaluation against true triggers. It only reports: nothing in a scan imports it."""

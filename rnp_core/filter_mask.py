@@ -1,0 +1,140 @@
+"""One mask value per filter, put on any network by substituting its parameters in the call.
+
+RNP (Li et al., ICML 2023, section 3.3) puts a mask on every BatchNorm channel. Here the same mask
+goes on every layer with output channels: BatchNorm, LayerNorm, and convolutions and linear layers
+that no BatchNorm follows. The network itself is never rewritten: ``torch.func.functional_call``
+receives ``mask * weight`` and ``mask * bias`` in place of the layer's own parameters.
+
+Differs from the official code: the bias is masked with the weight, so that a filter with mask 0 is
+silent instead of passing a constant on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rnp_core.errors import ModelError
+from rnp_core.model import SuspectModel, take_logits
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class MaskableLayer:
+    """A layer whose output channels can be masked.
+
+    Attributes:
+        name: module name inside the network, as in ``network.named_modules()``.
+        channels: number of filters.
+        has_bias: whether a bias is masked along with the weight.
+    """
+
+    name: str
+    channels: int
+    has_bias: bool
+
+
+FilterMask = Mapping[str, Tensor]
+"""Layer name to mask values ``(channels,)`` in [0, 1]; 1 keeps a filter, 0 prunes it."""
+
+
+def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableLayer, ...]:
+    """The layers that carry masks, in the order in which the network runs them.
+
+    Runs the model once on a copy. A convolution or linear layer whose output goes straight into a
+    BatchNorm is left to that BatchNorm; the layer that makes the logits is left out.
+
+    Args:
+        images: ``(N, C, H, W)`` in [0, 1], two are enough.
+
+    Raises:
+        ModelError: when the network has no layer to mask.
+    """
+    duplicate = model.copy()
+    outputs: dict[int, str] = {}
+    kept: list[Tensor] = []  # keeps outputs alive so that an id is never used twice
+    order: list[str] = []
+    followed_by_norm: set[str] = set()
+
+    def record(name: str):  # noqa: ANN202 - a forward hook
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if isinstance(module, _BATCH_NORMS) and id(inputs[0]) in outputs:
+                followed_by_norm.add(outputs[id(inputs[0])])
+            if isinstance(output, Tensor):
+                outputs[id(output)] = name
+                kept.append(output)
+            if name not in order:
+                order.append(name)
+
+        return hook
+
+    modules = dict(duplicate.network.named_modules())
+    for name, module in modules.items():
+        if isinstance(module, (*_BATCH_NORMS, *_WEIGHTED, nn.LayerNorm)):
+            module.register_forward_hook(record(name))
+    with torch.no_grad():
+        logits = take_logits(duplicate.network((images - duplicate._mean) / duplicate._std))
+    producer = outputs.get(id(logits))
+    if producer is None:  # something without parameters makes the output: drop the last linear layer
+        weighted = [name for name in order if isinstance(modules[name], _WEIGHTED)]
+        producer = weighted[-1] if weighted else None
+
+    layers = []
+    for name in order:
+        module = modules[name]
+        weight = getattr(module, "weight", None)
+        if name in followed_by_norm or name == producer or weight is None:
+            continue
+        if isinstance(module, nn.LayerNorm) and weight.ndim != 1:
+            continue
+        layers.append(MaskableLayer(name, weight.shape[0], module.bias is not None))
+    if not layers:
+        raise ModelError("expected a network with at least one hidden layer to mask, found none")
+    return tuple(layers)
+
+
+def full_mask(layers: Sequence[MaskableLayer]) -> dict[str, Tensor]:
+    """A mask that keeps every filter."""
+    return {layer.name: torch.ones(layer.channels) for layer in layers}
+
+
+def masked_parameters(
+    parameters: Mapping[str, Tensor], layers: Sequence[MaskableLayer], filter_mask: FilterMask
+) -> dict[str, Tensor]:
+    """``parameters`` (of a SuspectModel, by name) with every masked layer's weight and bias scaled.
+
+    Differentiable in the mask. Tensors that no mask touches are passed through, not copied.
+    """
+    substituted = dict(parameters)
+    for layer in layers:
+        values = filter_mask[layer.name]
+        weight = f"network.{layer.name}.weight"
+        shape = (-1,) + (1,) * (substituted[weight].ndim - 1)
+        substituted[weight] = substituted[weight] * values.view(shape)
+        if layer.has_bias:
+            bias = f"network.{layer.name}.bias"
+            substituted[bias] = substituted[bias] * values
+    return substituted
+
+
+def prune_filters(model: SuspectModel, filters: Mapping[str, Sequence[int]]) -> SuspectModel:
+    """A copy of ``model`` in which the named filters give zero: weight and bias set to 0.
+
+    Args:
+        filters: layer name to filter indices.
+    """
+    pruned = model.copy()
+    modules = dict(pruned.network.named_modules())
+    with torch.no_grad():
+        for name, indices in filters.items():
+            chosen = torch.as_tensor(list(indices), dtype=torch.int64)
+            module = modules[name]
+            for parameter in (module.weight, module.bias):
+                if isinstance(parameter, Tensor):
+                    parameter[chosen] = 0.0
+    return pruned

@@ -1,0 +1,126 @@
+"""Metrics as pure functions, and the two ways to run a model that they need."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnp_core.data import DefenseSet
+from rnp_core.model import SuspectModel
+
+if TYPE_CHECKING:
+    from rnp_core.triggers import RecoveredTrigger
+
+
+@torch.no_grad()
+def predict_probabilities(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``."""
+    return torch.cat([model(batch).float().softmax(1) for batch in images.split(batch_size)])
+
+
+@torch.no_grad()
+def predict(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Predicted class ``(N,)`` int64 of ``images`` ``(N, C, H, W)``."""
+    return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
+
+
+def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
+    """Share of clean images predicted as their label, over all classes; [0, 1]."""
+    return float((predict(model, defense_set.images) == defense_set.labels).float().mean())
+
+
+def flip_rate(model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet) -> float:
+    """Share of clean images of other classes that a recovered trigger turns into its label; [0, 1].
+
+    An estimate of the attack success rate, which would need the true trigger. 0 when every image
+    already belongs to the label.
+    """
+    others = defense_set.images[defense_set.labels != trigger.label]
+    if len(others) == 0:
+        return 0.0
+    return float((predict(model, trigger.apply(others)) == trigger.label).float().mean())
+
+
+def wilson_interval(successes: int, count: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a share (E. B. Wilson, 1927); (0, 1) when ``count`` is 0.
+
+    Args:
+        z: normal quantile, 1.96 for 95 %.
+    """
+    if count == 0:
+        return 0.0, 1.0
+    share = successes / count
+    denominator = 1 + z * z / count
+    centre = (share + z * z / (2 * count)) / denominator
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / denominator
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def anomaly_index(sizes: np.ndarray) -> np.ndarray:
+    """Median-absolute-deviation outlier score of each value (Neural Cleanse, section 4.3).
+
+    Args:
+        sizes: ``(K,)`` trigger sizes; NaN entries are ignored and give NaN.
+
+    Returns:
+        ``(K,)`` values ``(median - size) / (1.4826 * MAD)``, positive for sizes below the median.
+        When the MAD is 0, sizes at the median give 0 and others plus or minus infinity.
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    median = np.nanmedian(sizes)
+    deviation = median - sizes
+    mad = 1.4826 * np.nanmedian(np.abs(deviation))
+    if mad == 0:
+        return np.where(deviation == 0, 0.0, np.sign(deviation) * np.inf)
+    return deviation / mad
+
+
+def auroc(scores: np.ndarray, is_positive: np.ndarray) -> float:
+    """Area under the ROC curve: chance that a positive scores above a negative, ties count half.
+
+    Args:
+        scores: ``(N,)``, higher is more suspicious.
+        is_positive: ``(N,)`` bool.
+
+    Returns:
+        [0, 1]; 0.5 is chance; NaN when one of the classes is absent.
+    """
+    scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts - 1) / 2
+    rank_sum = mean_rank[inverse][is_positive].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def clean_threshold(clean_scores: np.ndarray, *, max_fpr: float) -> float:
+    """The smallest clean score that at most ``max_fpr`` of the clean scores exceed.
+
+    A score is flagged when it is **above** the threshold. No interpolation.
+
+    Raises:
+        ValueError: when there are no clean scores or ``max_fpr`` is outside [0, 1).
+    """
+    ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
+    if len(ordered) == 0 or not 0 <= max_fpr < 1:
+        raise ValueError(f"expected scores and 0 <= max_fpr < 1, got {len(ordered)} and {max_fpr}")
+    allowed = math.floor(max_fpr * len(ordered))
+    return float(ordered[len(ordered) - 1 - allowed])
+
+
+def tpr_at_fpr(scores: np.ndarray, is_positive: np.ndarray, *, max_fpr: float = 0.01) -> float:
+    """Share of positives above the threshold that the negatives' scores set; [0, 1].
+
+    NaN when one of the classes is absent.
+    """
+    scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    if is_positive.all() or not is_positive.any():
+        return float("nan")
+    threshold = clean_threshold(scores[~is_positive], max_fpr=max_fpr)
+    return float((scores[is_positive] > threshold).mean())

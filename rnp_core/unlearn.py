@@ -1,0 +1,156 @@
+"""Unlearning: maximise the error on clean images until the model forgets them (RNP, equation 3).
+
+What is left of a backdoored model is its backdoor: the clean images drift to the target label,
+early and together. The whole trajectory of class shares is kept as evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rnp_core.data import DefenseSet
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.sampling import augment, epoch_batches
+
+
+@dataclass(frozen=True)
+class UnlearnConfig:
+    """Settings of :func:`unlearn`."""
+
+    stop_accuracy: float = 0.20  # stop when the smoothed batch accuracy falls to this (official)
+    max_steps: int = 120  # gradient steps; the official code allows 21 epochs
+    batch_size: int = 128  # images (official)
+    relative_step: float = 0.004  # length of one step / norm of all parameters
+    momentum: float = 0.9  # of the direction (official SGD momentum)
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class UnlearnResult:
+    """The unlearned model and how it got there.
+
+    Attributes:
+        model: the unlearned model.
+        shares: ``(steps + 1, K)`` share of the batch predicted as each class, before each step and
+            after the last, with batch statistics; rows sum to 1.
+        accuracy: ``(steps + 1,)`` accuracy on the same batches.
+        distance: ``(steps + 1,)`` path length so far, relative to the norm of the parameters.
+        unlearned_shares: ``(K,)`` shares over the whole defence set after the last step, with
+            batch statistics.
+        collapsed: whether ``stop_accuracy`` was reached.
+    """
+
+    model: SuspectModel
+    shares: Tensor
+    accuracy: Tensor
+    distance: Tensor
+    unlearned_shares: Tensor
+    collapsed: bool
+
+
+def unlearn(
+    model: SuspectModel,
+    defense_set: DefenseSet,
+    *,
+    config: UnlearnConfig = UnlearnConfig(),
+    on_progress: OnProgress = ignore_progress,
+) -> UnlearnResult:
+    """Gradient ascent of the cross-entropy over all parameters.
+
+    Batch statistics are used in BatchNorm layers, as in the official code: with frozen statistics
+    a backdoored model collapses to a natural class and names the wrong label. Dropout stays off.
+
+    Differs from the official code: the step has a fixed length relative to the norm of the
+    parameters, so that the same setting suits every network, and the loop stops inside an epoch.
+
+    Raises:
+        ScanCancelled: when the callback raises it.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    unlearned = model.copy()
+    use_batch_statistics(unlearned)
+    parameters = [p for p in unlearned.network.parameters() if p.is_floating_point()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    norm = torch.sqrt(sum((p.detach().square().sum() for p in parameters), torch.zeros(())))
+    velocity = [torch.zeros_like(p) for p in parameters]
+    shares, accuracy, distance = [], [], [0.0]
+    smoothed = 1.0
+    collapsed = False
+    batches = epoch_batches(len(defense_set), config.batch_size, generator)
+    for step in range(config.max_steps + 1):
+        indices = next(batches)
+        labels = defense_set.labels[indices]
+        logits = unlearned(augment(defense_set.images[indices], generator))
+        predicted = logits.detach().argmax(1)
+        shares.append(torch.bincount(predicted, minlength=model.num_classes) / len(indices))
+        accuracy.append(float((predicted == labels).float().mean()))
+        smoothed = accuracy[-1] if step == 0 else 0.5 * smoothed + 0.5 * accuracy[-1]
+        on_progress(
+            Progress(
+                "unlearn",
+                step,
+                config.max_steps,
+                f"accuracy {accuracy[-1]:.2f}",
+                {"accuracy": accuracy[-1], "shares": shares[-1].tolist()},
+            )
+        )
+        collapsed = smoothed <= config.stop_accuracy
+        if collapsed or step == config.max_steps:
+            break
+        gradients = torch.autograd.grad(F.cross_entropy(logits, labels), parameters, allow_unused=True)
+        distance.append(distance[-1] + config.relative_step)
+        _ascend(parameters, velocity, gradients, config.relative_step * float(norm), config.momentum)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return UnlearnResult(
+        model=unlearned,
+        shares=torch.stack(shares),
+        accuracy=torch.tensor(accuracy),
+        distance=torch.tensor(distance),
+        unlearned_shares=class_shares(unlearned, defense_set.images, config.batch_size),
+        collapsed=collapsed,
+    )
+
+
+def use_batch_statistics(model: SuspectModel) -> None:
+    """Put the BatchNorm layers of ``model`` in train mode and nothing else."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+
+
+@torch.no_grad()
+def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor:
+    """Share of ``images`` that ``model`` predicts as each class, ``(K,)``, in the model's mode.
+
+    Running statistics are left as they are.
+    """
+    probe = model.copy()
+    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        use_batch_statistics(probe)
+    predicted = torch.cat([probe(batch).argmax(1) for batch in images.split(batch_size)])
+    return torch.bincount(predicted, minlength=model.num_classes) / len(images)
+
+
+def _ascend(
+    parameters: list[nn.Parameter],
+    velocity: list[Tensor],
+    gradients: tuple[Tensor | None, ...],
+    length: float,
+    momentum: float,
+) -> None:
+    """Move ``parameters`` by ``length`` along the smoothed direction of the gradient."""
+    found = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    size = torch.sqrt(sum((g.square().sum() for g in found), torch.zeros(()))).clamp_min(1e-12)
+    with torch.no_grad():
+        for memory, gradient in zip(velocity, found, strict=True):
+            memory.mul_(momentum).add_(gradient / size, alpha=1 - momentum)
+        size = torch.sqrt(sum((v.square().sum() for v in velocity), torch.zeros(()))).clamp_min(1e-12)
+        for parameter, memory in zip(parameters, velocity, strict=True):
+            parameter.add_(memory, alpha=length / float(size))
