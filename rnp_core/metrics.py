@@ -13,7 +13,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 
 if TYPE_CHECKING:
-    from rnp_core.triggers import RecoveredTrigger
+    from rnp_core.inversion import RecoveredTrigger
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.recover import RecoverResult
-from rnp_core.triggers import RecoveredTrigger
+from rnp_core.inversion import RecoveredTrigger
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from torch import nn
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of every tensor of a state dict by name, in the order of the state dict."""
 
+MAX_STAGES = 8  # no network has more; bounds the work on hostile names
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -75,6 +77,17 @@ def count_indices(shapes: Shapes, prefix: str) -> int:
     while count in found:
         count += 1
     return count
+
+
+def stage_depths(shapes: Shapes, template: str) -> tuple[int, ...]:
+    """How many children each stage ``template.format(1)``, ``template.format(2)``, ... has."""
+    depths: list[int] = []
+    while len(depths) < MAX_STAGES:
+        depth = count_indices(shapes, template.format(len(depths) + 1))
+        if not depth:
+            break
+        depths.append(depth)
+    return tuple(depths)
 
 
 def square_side(area: int, part: int) -> int | None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnp_core.architectures.base import Family, Guess, Shapes, count_indices
+from rnp_core.architectures.base import MAX_STAGES, Family, Guess, Shapes, count_indices
 
 _EPS = 1e-6
 
@@ -108,7 +108,7 @@ def convnext(
 def _infer(shapes: Shapes) -> Guess | None:
     if "features.1.0.layer_scale" not in shapes or "classifier.2.weight" not in shapes:
         return None
-    stages = range(1, count_indices(shapes, "features."), 2)
+    stages = range(1, min(count_indices(shapes, "features."), 2 * MAX_STAGES), 2)
     stem = shapes["features.0.0.weight"]
     depths = tuple(count_indices(shapes, f"features.{stage}.") for stage in stages)
     widths = tuple(shapes[f"features.{stage}.0.layer_scale"][0] for stage in stages)

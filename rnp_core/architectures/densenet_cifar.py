@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnp_core.architectures.base import Family, Guess, Shapes, count_indices
+from rnp_core.architectures.base import Family, Guess, Shapes, stage_depths
 
 
 class CifarDenseLayer(nn.Module):
@@ -92,12 +92,10 @@ def densenet_cifar(
 def _infer(shapes: Shapes) -> Guess | None:
     if "dense1.0.conv2.weight" not in shapes or "linear.weight" not in shapes:
         return None
-    depths: list[int] = []
-    while depth := count_indices(shapes, f"dense{len(depths) + 1}."):
-        depths.append(depth)
+    depths = stage_depths(shapes, "dense{}.")
     in_channels = shapes["conv1.weight"][1]
     parameters: dict[str, Any] = {
-        "depths": tuple(depths),
+        "depths": depths,
         "growth": shapes["dense1.0.conv2.weight"][0],
         "num_classes": shapes["linear.weight"][0],
         "in_channels": in_channels,

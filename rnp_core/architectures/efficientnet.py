@@ -133,6 +133,8 @@ def _infer(shapes: Shapes) -> Guess | None:
     if "features.1.0.block.1.fc1.weight" not in shapes or "classifier.1.weight" not in shapes:
         return None
     last = count_indices(shapes, "features.") - 1
+    if last != len(_STRIDES) + 1:
+        return None
     depths, widths, kernels, expansions = [], [], [], []
     for stage in range(1, last):
         block = f"features.{stage}.0.block"

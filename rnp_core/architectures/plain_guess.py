@@ -14,6 +14,7 @@ MAX_READINGS = 24
 _LEAVES = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 _SIZES = {1: (28, 32, 64), 3: (32, 224, 64, 28, 48, 96, 128)}  # most usual first
 _MAX_FREE = 6  # up to so many convolutions, every subset of them may be followed by a pool
+_MAX_RUNS = 20  # up to so many, also the first or the last ones of them
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _place_steps(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], list[int],
     placed: list[Layer] = []
     fixed: list[int] = []
     free: list[int] = []
-    activated = False
+    activated, spatial = False, True
     for position, layer in enumerate(layers):
         following = layers[position + 1] if position + 1 < len(layers) else None
         if layer.kind != "norm":
@@ -143,7 +144,7 @@ def _place_steps(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], list[int],
         activate = not activated and (not before_norm if gap is None else gap > 0)
         activated = activated or activate
         placed.append(replace(layer, activate=activate and following is not None))
-        spatial = following is not None and not any(item.kind == "linear" for item in placed)
+        spatial = spatial and layer.kind != "linear"
         if spatial and gap is not None and gap - activate >= 1:
             fixed.append(position)
         elif spatial and gap is None and not before_norm:
@@ -186,6 +187,8 @@ def _geometries(
         words = "stride 2 in" if strided else "pool after"
         text = f"{padding} padding, {words} convolution {', '.join(pools) or 'none'}"
         cost = 10 * rank + irregular + padding_cost + 2 * strided
+        if reached > side and subset and subset[-1] == free[-1]:
+            cost += 0.5  # the global pool usually follows the last convolution directly
         pool_size = 1 if side == 1 else None
         found.append(_Geometry(candidate, size, pool_size, f"{text}, {size}x{size} images", cost))
     found.sort(key=lambda geometry: geometry.cost)
@@ -203,15 +206,15 @@ def _with_geometry(
     strided: bool,
 ) -> tuple[Layer, ...]:
     result = list(layers)
-    last_conv = 0
+    chosen, pooled, last_conv = set(subset), {*fixed} if strided else {*fixed, *subset}, 0
     for index, layer in enumerate(layers):
         if layer.kind == "conv":
             last_conv = index
             padded = padding == "same" or (padding == "same, then no" and index == 0)
             result[index] = replace(layer, padding=layer.shape[2] // 2 if padded else 0)
-        if index in subset and strided:
+        if index in chosen and strided:
             result[last_conv] = replace(result[last_conv], stride=2)
-        elif index in subset or index in fixed:
+        elif index in pooled:
             result[index] = replace(result[index], pool=True)
     return tuple(result)
 
@@ -226,7 +229,7 @@ def _subsets(layers: tuple[Layer, ...], free: Sequence[int]) -> list[tuple[tuple
     )
     regular = [tuple(free), run_ends, run_ends[:-1], tuple(free[1::2]), ()]
     costs = {subset: 0.1 * rank for rank, subset in reversed(list(enumerate(regular)))}
-    for count in range(len(free) + 1):
+    for count in range(len(free) + 1 if len(free) <= _MAX_RUNS else 0):
         costs.setdefault(tuple(free[:count]), 2.0)
         costs.setdefault(tuple(free[len(free) - count :]), 2.0)
     if len(free) <= _MAX_FREE:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rnp_core.architectures.base import Family, Guess, Shapes, count_indices, square_side
+from rnp_core.architectures.base import Family, Guess, Shapes, square_side, stage_depths
 from rnp_core.architectures.resnet import EXPANSION
 
 
@@ -130,9 +130,7 @@ def _infer(shapes: Shapes) -> Guess | None:
     if first is None or stem is None or len(stem) != 4 or head_name is None:
         return None
     block = "bottleneck" if "layer1.0.conv3.weight" in shapes else "basic"
-    depths: list[int] = []
-    while depth := count_indices(shapes, f"layer{len(depths) + 1}."):
-        depths.append(depth)
+    depths = stage_depths(shapes, "layer{}.")
     widths = [shapes[f"layer{number}.0.conv1.weight"][0] for number in range(1, len(depths) + 1)]
     classes, features = shapes[f"{head_name}.weight"]
     channels = widths[-1] * EXPANSION[block]
@@ -141,7 +139,7 @@ def _infer(shapes: Shapes) -> Guess | None:
     pool_size = square_side(features, channels) or 1
     parameters: dict[str, Any] = {
         "block": block,
-        "depths": tuple(depths),
+        "depths": depths,
         "widths": tuple(widths),
         "num_classes": classes,
         "in_channels": stem[1],

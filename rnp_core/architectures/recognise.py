@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -108,9 +108,12 @@ def strip_prefixes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]
     return stripped, removed
 
 
-def compare(shapes: Shapes, network: nn.Module) -> Mismatch:
-    """Compare names and shapes of a checkpoint with those of ``network`` (any device)."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+def compare(state: Mapping[str, Tensor], network: nn.Module) -> Mismatch:
+    """Compare names and shapes of ``state`` with those of ``network`` (either on any device)."""
+    return _compare_shapes(_shapes(state), _shapes(network.state_dict()))
+
+
+def _compare_shapes(shapes: Shapes, wanted: Shapes) -> Mismatch:
     missing = (name for name in wanted if name not in shapes and not name.endswith(_COUNTER))
     shared = ((name, wanted[name], shapes[name]) for name in wanted if name in shapes)
     return Mismatch(
@@ -134,7 +137,7 @@ def recognise(state: Mapping[str, Tensor], *, hint: str | None = None) -> Recogn
         ArchitectureError: when nothing fits. The message names the closest family and every
             missing, unexpected and misshapen tensor. Also when ``hint`` is unknown.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    shapes = _shapes(state)
     closest: tuple[str, Mismatch] | None = None
     for family in _families(hint):
         fitted = _fit(family, shapes)
@@ -185,20 +188,32 @@ def _fit(family: Family, shapes: Shapes) -> tuple[Guess, Mismatch] | None:
             network = family.build(**guess.parameters)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return None
-    return guess, compare(shapes, network)
+    return guess, _compare_shapes(shapes, _shapes(network.state_dict()))
 
 
 def _closest_preset(hint: str | None, shapes: Shapes) -> tuple[str, Mismatch] | None:
-    """The preset that differs least, if it shares half of the names; for the error message only."""
+    """The preset that differs least, if half of all names are shared; for the error message."""
     best: tuple[str, Mismatch] | None = None
-    for family in _families(hint):
-        for name, arguments in family.presets.items():
-            with torch.device("meta"):
-                mismatch = compare(shapes, family.build(**arguments))
-            shared = len(shapes) - len(mismatch.unexpected)
-            if 2 * shared >= max(len(shapes), 1) and (best is None or len(mismatch) < len(best[1])):
+    for family in _families(hint) if shapes else ():
+        for name, wanted in _preset_shapes(family.name).items():
+            if 2 * len(wanted.keys() & shapes.keys()) < max(len(wanted), len(shapes)):
+                continue
+            mismatch = _compare_shapes(shapes, wanted)
+            if best is None or len(mismatch) < len(best[1]):
                 best = name, mismatch
     return best
+
+
+@cache
+def _preset_shapes(family_name: str) -> dict[str, Shapes]:
+    family = next(family for family in FAMILIES if family.name == family_name)
+    with torch.device("meta"):
+        networks = {name: family.build(**options) for name, options in family.presets.items()}
+    return {name: _shapes(network.state_dict()) for name, network in networks.items()}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _recognised(family: Family, guess: Guess) -> Recognised:

@@ -82,7 +82,7 @@ def _build_from_library(
         raise ArchitectureError(f"expected torchvision:NAME or timm:NAME, got {library}:{model}")
     try:
         module = importlib.import_module("timm" if library == "timm" else "torchvision.models")
-    except ImportError as error:
+    except Exception as error:  # a build that does not fit torch raises RuntimeError
         raise ArchitectureError(
             f"{library}:{model} needs {library}, which cannot be imported ({error}); install it"
         ) from error

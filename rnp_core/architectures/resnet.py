@@ -13,8 +13,8 @@ from rnp_core.architectures.base import (
     Guess,
     Reading,
     Shapes,
-    count_indices,
     square_side,
+    stage_depths,
 )
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
@@ -226,9 +226,7 @@ def _infer(shapes: Shapes) -> Guess | None:
     if f"{head_name}.weight" not in shapes or len(stem) != 4:
         return None
     block = "bottleneck" if "layer1.0.conv3.weight" in shapes else "basic"
-    depths: list[int] = []
-    while depth := count_indices(shapes, f"layer{len(depths) + 1}."):
-        depths.append(depth)
+    depths = stage_depths(shapes, "layer{}.")
     last = "conv3" if block == "bottleneck" else "conv2"
     widths = []
     for number in range(1, len(depths) + 1):
@@ -247,7 +245,7 @@ def _infer(shapes: Shapes) -> Guess | None:
     kind = "imagenet" if stem[2] == 7 else "cifar"
     parameters: dict[str, Any] = {
         "block": block,
-        "depths": tuple(depths),
+        "depths": depths,
         "widths": tuple(widths),
         "num_classes": classes,
         "in_channels": stem[1],

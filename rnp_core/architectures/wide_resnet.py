@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rnp_core.architectures.base import Family, Guess, Shapes, count_indices, square_side
+from rnp_core.architectures.base import Family, Guess, Shapes, square_side, stage_depths
 
 
 class WideBlock(nn.Module):
@@ -120,16 +120,14 @@ def _infer(shapes: Shapes) -> Guess | None:
     stem, head = shapes.get("conv1.weight"), shapes.get("fc.weight")
     if "block1.layer.0.conv1.weight" not in shapes or stem is None or head is None:
         return None
-    depths: list[int] = []
-    while depth := count_indices(shapes, f"block{len(depths) + 1}.layer."):
-        depths.append(depth)
+    depths = stage_depths(shapes, "block{}.layer.")
     widths = [shapes[f"block{n}.layer.0.conv1.weight"][0] for n in range(1, len(depths) + 1)]
     parts = [name.split(".") for name in shapes if name.startswith("block")]
     names = {part[3] for part in parts if len(part) > 3}
     projections = sorted(names - {"bn1", "conv1", "bn2", "conv2"})
     pool_size = square_side(head[1], widths[-1]) or 1
     parameters: dict[str, Any] = {
-        "depths": tuple(depths),
+        "depths": depths,
         "widths": tuple(widths),
         "num_classes": head[0],
         "in_channels": stem[1],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from rnp_core.checkpoints.archive import open_archive
+from rnp_core.checkpoints.bounded_stream import BoundedStream
 from rnp_core.checkpoints.container import REFUSED, TORCH_ZIP, identify
 from rnp_core.checkpoints.folder import Place
 from rnp_core.checkpoints.global_risk import MALWARE, pickle_findings
@@ -15,7 +16,6 @@ from rnp_core.checkpoints.layouts import Context, Leaf, Match, recognise
 from rnp_core.checkpoints.layouts.pruned import has_masks, merge_masks
 from rnp_core.checkpoints.layouts.unsupported import refuse_quantised
 from rnp_core.checkpoints.limits import ReadLimits
-from rnp_core.checkpoints.pickle_machine import PickleMachine
 from rnp_core.checkpoints.prefixes import remove_prefix, wrapper_prefix
 from rnp_core.checkpoints.readers import READERS, Contents
 from rnp_core.checkpoints.readers.weights_only import takes_weights_only
@@ -29,9 +29,11 @@ from rnp_core.checkpoints.result import (
 )
 from rnp_core.checkpoints.second_opinion import second_opinions
 from rnp_core.checkpoints.source import Source
+from rnp_core.checkpoints.stray_pickles import trace_archive, trace_streams
 from rnp_core.checkpoints.trace import Trace
 from rnp_core.errors import CheckpointError
 
+_ODD_ARCHIVE = ("hidden-member", "appended-data")
 _RUNS_CODE = ("torchscript", "torch-export")
 
 
@@ -102,6 +104,7 @@ def examine(source: Source, place: Place, limits: ReadLimits) -> Examination:
         facts.refusal = str(error)
     except MemoryError:
         facts.refusal = "reading the file needs more memory than there is"
+    _trace_rest(facts, limits)
     facts.findings += pickle_findings(facts.trace)
     if facts.refusal is not None:
         facts.findings.append(
@@ -115,8 +118,6 @@ def _read(facts: Examination, limits: ReadLimits) -> None:
     if facts.container in REFUSED:
         if facts.container in _RUNS_CODE:
             facts.findings.append(_code_archive(facts.container))
-        if facts.container == "pickle":
-            _trace_pickle(facts, limits)
         raise CheckpointError(f"{REFUSED[facts.container]} ({facts.container})")
     if facts.container == TORCH_ZIP:
         facts.findings += open_archive(source, limits).findings
@@ -129,19 +130,16 @@ def _read(facts: Examination, limits: ReadLimits) -> None:
     check_names(facts.match.entries, limits)
 
 
-def _trace_pickle(facts: Examination, limits: ReadLimits) -> None:
-    facts.source.file.seek(0)
-    machine = PickleMachine(
-        facts.source.file,
-        facts.source.size,
-        limits=limits,
-        trace=facts.trace,
-        persistent_load=lambda saved: None,
-    )
-    try:
-        machine.load()
-    except CheckpointError:
-        return  # the refusal of the format says enough; the trace keeps what was found
+def _trace_rest(facts: Examination, limits: ReadLimits) -> None:
+    """Names in pickles that were not read: in a plain pickle, a refused or an odd archive."""
+    source = facts.source
+    strays = any(finding.rule in _ODD_ARCHIVE for finding in facts.findings)
+    if source.head.startswith(b"PK") and (facts.refusal is not None or strays):
+        trace_archive(source, limits, facts.trace)
+    elif facts.container == "pickle":
+        source.file.seek(0)
+        stream = BoundedStream(source.file, source.size, limits)
+        trace_streams(cast(BinaryIO, stream), limits, facts.trace)
 
 
 def check_names(entries: Mapping[str, Any], limits: ReadLimits) -> None:

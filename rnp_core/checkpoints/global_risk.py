@@ -149,6 +149,17 @@ def pickle_findings(trace: Trace) -> tuple[FileFinding, ...]:
                 DESERIALISATION,
             )
         )
+    if trace.trailing_bytes:
+        findings.append(
+            FileFinding(
+                "medium",
+                "trailing-data",
+                "the file has bytes behind the end of its data, which torch.save does not write",
+                {"bytes": trace.trailing_bytes},
+                UNSAFE_ARTIFACT,
+                ("CWE-436",),
+            )
+        )
     return tuple(findings)
 
 

@@ -32,7 +32,7 @@ class ReadLimits:
     file_bytes: int = 8 << 30
     tensor_bytes: int = 8 << 30
     pickle_bytes: int = 512 * MIB
-    pickle_steps: int = 3_000_000
+    pickle_steps: int = 2_000_000
     depth: int = 100
     string_bytes: int = 256 * MIB
     name_length: int = 500

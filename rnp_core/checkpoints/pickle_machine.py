@@ -9,10 +9,9 @@ containers go through :mod:`rnp_core.checkpoints.rebuild`, our own code.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
-from rnp_core.checkpoints.bounded_stream import BoundedStream
 from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.rebuild import rebuild
 from rnp_core.checkpoints.records import CallRecord, GlobalName, TensorRef, plain_key, preview
@@ -21,46 +20,41 @@ from rnp_core.errors import CheckpointError
 
 _MARK = object()
 _CALLS_KEPT = 200
-_LITERALS = frozenset(
-    """
-    INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES
-    SHORT_BINBYTES BINBYTES8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT
-    """.split()  # noqa: SIM905
-)
-_STRINGS = frozenset(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"))
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-
+_TEXTS = frozenset(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"))
+_MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError)
 
 PersistentLoad = Callable[[Any], Any]
+_Tokens = Iterator[tuple[Any, Any, Any]]
 
 
 class PickleMachine:
     """Runs one pickle stream. Never leaves Python values of the standard containers and records.
 
     Args:
-        file: positioned at the start of the stream; read no further than its STOP.
-        end: position in ``file`` that must not be passed.
-        limits: bounds on size, steps and strings.
+        stream: positioned at the start of the pickle; read no further than its STOP. It must not
+            give more bytes than it holds, whatever length is asked for (``io.BytesIO``,
+            :class:`~rnp_core.checkpoints.bounded_stream.BoundedStream`).
+        limits: bounds on steps and depth.
         trace: filled while running; kept when the stream turns out to be malformed.
         persistent_load: turns a persistent id into a value; it must only look at it.
     """
 
     def __init__(
         self,
-        file: BinaryIO,
-        end: int,
+        stream: BinaryIO,
         *,
         limits: ReadLimits,
         trace: Trace,
         persistent_load: PersistentLoad | None = None,
     ) -> None:
+        self._stream = stream
         self._limits = limits
         self._trace = trace
         self._persistent_load = persistent_load
-        self._stream = BoundedStream(file, end, limits)
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._marks = 0
+        self._position = 0
 
     def load(self) -> Any:
         """The value of the stream.
@@ -69,27 +63,28 @@ class PickleMachine:
             CheckpointError: when the stream is malformed or passes a limit. The trace then still
                 holds the names in the rest of the stream.
         """
-        tokens = pickletools.genops(cast(BinaryIO, self._stream))
+        tokens: _Tokens = pickletools.genops(self._stream)
         texts: list[str] = []
+        seen = self._trace.opcodes
         try:
             for opcode, argument, position in tokens:
-                self._count(opcode.name)
-                if opcode.name in _STRINGS:
-                    texts = [*texts[-1:], str(argument)]
-                if opcode.name == "STOP":
+                name = opcode.name
+                self._charge(1)
+                if name == "STOP":
                     return self._pop()
-                self._step(opcode.name, argument, position or 0)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
+                if name not in seen:
+                    seen.add(name)
+                if name in _TEXTS:
+                    texts = [*texts[-1:], argument]
+                self._position = position
+                _HANDLERS[name](self, argument)
+        except _MALFORMED as error:
             self._collect_rest(tokens, texts)
-            raise CheckpointError(f"malformed pickle: {preview(str(error))}") from error
+            raise CheckpointError(f"malformed pickle: {_reason(error)}") from error
         except CheckpointError:
             self._collect_rest(tokens, texts)
             raise
         raise CheckpointError("malformed pickle: it has no end")
-
-    def _count(self, name: str) -> None:
-        self._trace.opcodes.add(name)
-        self._charge(1)
 
     def _charge(self, steps: int) -> None:
         self._trace.steps += steps
@@ -98,55 +93,31 @@ class PickleMachine:
                 f"expected at most {self._limits.pickle_steps} pickle opcodes, got more"
             )
 
-    def _collect_rest(self, tokens: Any, texts: list[str]) -> None:
+    def _collect_rest(self, tokens: _Tokens, texts: list[str]) -> None:
         """Names after the point where reading stopped: a lenient reader might get there."""
         try:
             for opcode, argument, position in tokens:
-                self._count(opcode.name)
-                if opcode.name in _STRINGS:
-                    texts = [*texts[-1:], str(argument)]
+                self._charge(1)
+                self._position = position
+                if opcode.name in _TEXTS:
+                    texts = [*texts[-1:], argument]
                 elif opcode.name in ("GLOBAL", "INST"):
-                    self._global(*_split_global(argument), position or 0)
+                    self._global(*_split_global(argument))
                 elif opcode.name == "STACK_GLOBAL" and len(texts) == 2:
-                    self._global(texts[0], texts[1], position or 0)
-        except (ValueError, IndexError, TypeError, OverflowError, CheckpointError):
+                    self._global(texts[0], texts[1])
+        except (*_MALFORMED, CheckpointError):
             return
 
-    def _step(self, name: str, argument: Any, position: int) -> None:
-        stack = self._stack
-        if name in _LITERALS:
-            stack.append(argument)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name == "MARK":
-            self._marks += 1
-            if self._marks > self._limits.depth:
-                raise CheckpointError(
-                    f"expected at most {self._limits.depth} nested containers, got more"
-                )
-            stack.append(_MARK)
-        elif name in _HANDLERS:
-            _HANDLERS[name](self, argument)
-        elif name in ("GLOBAL", "INST", "STACK_GLOBAL"):
-            self._name(name, argument, position)
-        elif name in ("REDUCE", "NEWOBJ"):
-            arguments = self._pop()
-            self._call(self._pop(), arguments, {}, position)
-        elif name == "NEWOBJ_EX":
-            keywords, arguments = self._pop(), self._pop()
-            self._call(self._pop(), arguments, keywords, position)
-        elif name == "OBJ":
-            values = self._pop_mark()
-            self._call(values[0], tuple(values[1:]), {}, position)
-        elif name in ("EXT1", "EXT2", "EXT4"):
-            self._trace.extension_codes.append(argument)
-            stack.append(self._global("copyreg", f"extension_{argument}", position))
-        elif name in ("PERSID", "BINPERSID"):
-            if self._persistent_load is None:
-                raise ValueError("a persistent id where none is expected")
-            stack.append(self._persistent_load(argument if name == "PERSID" else self._pop()))
-        elif name not in ("PROTO", "FRAME"):
-            raise ValueError(f"opcode {name} is not supported")
+    def _literal(self, argument: Any) -> None:
+        self._stack.append(argument)
+
+    def _mark(self) -> None:
+        self._marks += 1
+        if self._marks > self._limits.depth:
+            raise CheckpointError(
+                f"expected at most {self._limits.depth} nested containers, got more"
+            )
+        self._stack.append(_MARK)
 
     def _pop(self) -> Any:
         value = self._stack.pop()
@@ -170,38 +141,54 @@ class PickleMachine:
                 return values
         raise ValueError("no mark on the stack")
 
-    def _global(self, module: Any, name: Any, position: int) -> GlobalName:
+    def _global(self, module: Any, name: Any) -> GlobalName:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a global whose name is not text")
         found = GlobalName(module, name)
-        self._trace.globals.setdefault(found, position)
+        self._trace.globals.setdefault(found, self._position)
         return found
 
-    def _name(self, opcode: str, argument: Any, position: int) -> None:
-        if opcode == "STACK_GLOBAL":
-            name, module = self._pop(), self._pop()
-            self._stack.append(self._global(module, name, position))
-            return
-        found = self._global(*_split_global(argument), position)
-        if opcode == "GLOBAL":
-            self._stack.append(found)
-        else:
-            self._call(found, tuple(self._pop_mark()), {}, position)
+    def _stack_global(self) -> None:
+        name, module = self._pop(), self._pop()
+        self._stack.append(self._global(module, name))
 
-    def _call(self, function: Any, arguments: Any, keywords: Any, position: int) -> None:
+    def _extension(self, code: int) -> None:
+        self._trace.extension_codes.append(code)
+        self._stack.append(self._global("copyreg", f"extension_{code}"))
+
+    def _persistent(self, saved: Any) -> None:
+        if self._persistent_load is None:
+            raise ValueError("a persistent id where none is expected")
+        self._stack.append(self._persistent_load(saved))
+
+    def _reduce(self) -> None:
+        arguments = self._pop()
+        self._call(self._pop(), arguments)
+
+    def _new_with_keywords(self) -> None:
+        keywords, arguments, function = self._pop(), self._pop(), self._pop()
+        self._call(function, arguments)
+        created = self._top()
+        if isinstance(created, CallRecord):
+            created.state = keywords
+
+    def _object(self) -> None:
+        values = self._pop_mark()
+        self._call(values[0], tuple(values[1:]))
+
+    def _instance(self, argument: str) -> None:
+        self._call(self._global(*_split_global(argument)), tuple(self._pop_mark()))
+
+    def _call(self, function: Any, arguments: Any) -> None:
         if not isinstance(arguments, tuple):
             raise ValueError("a call whose arguments are not a tuple")
-        if keywords:
-            self._trace.records += 1
-            self._stack.append(CallRecord(function, arguments, state=keywords))
-            return
         value = rebuild(function, arguments, charge=self._charge)
         if isinstance(value, TensorRef) and arguments[0] is not value:
             self._trace.tensors.append(value)
         self._trace.records += isinstance(value, CallRecord)
         calls = self._trace.calls
         if isinstance(value, CallRecord) and value.class_name and len(calls) < _CALLS_KEPT:
-            calls.append(Call(function, preview(arguments), position))
+            calls.append(Call(function, preview(arguments), self._position))
         self._stack.append(value)
 
     def _put(self, index: Any) -> None:
@@ -246,9 +233,12 @@ class PickleMachine:
     def _forget_mark(self) -> None:
         self._pop_mark()
 
-    def _tuple_of(self, count: int) -> None:
-        values = [self._pop() for _ in range(count)]
-        self._stack.append(tuple(reversed(values)))
+    def _tuple3(self) -> None:
+        last = self._pop()
+        self._stack.append((*self._pair(), last))
+
+    def _unsupported(self, name: str) -> None:
+        raise ValueError(f"opcode {name}, which torch.save never writes")
 
     def _pair(self) -> list[Any]:
         value = self._pop()
@@ -266,17 +256,32 @@ def _split_global(argument: str) -> tuple[str, str]:
     return module, name
 
 
-_HANDLERS: dict[str, Callable[[PickleMachine, Any], None]] = {
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return "a memo entry that was never stored"
+    if isinstance(error, IndexError):
+        return "more values are taken than there are"
+    return preview(str(error)).strip("'\"")
+
+
+_Handler = Callable[[PickleMachine, Any], None]
+_HANDLERS: dict[str, _Handler] = {
+    "PROTO": lambda m, a: None,
+    "FRAME": lambda m, a: None,
+    "NONE": lambda m, a: m._stack.append(None),
+    "NEWTRUE": lambda m, a: m._stack.append(True),
+    "NEWFALSE": lambda m, a: m._stack.append(False),
     "EMPTY_LIST": lambda m, a: m._stack.append([]),
     "EMPTY_TUPLE": lambda m, a: m._stack.append(()),
     "EMPTY_DICT": lambda m, a: m._stack.append({}),
     "EMPTY_SET": lambda m, a: m._stack.append([]),
     "BYTEARRAY8": lambda m, a: m._stack.append(bytes(a)),
+    "MARK": lambda m, a: m._mark(),
     "LIST": lambda m, a: m._stack.append(m._pop_mark()),
     "TUPLE": lambda m, a: m._stack.append(tuple(m._pop_mark())),
-    "TUPLE1": lambda m, a: m._tuple_of(1),
-    "TUPLE2": lambda m, a: m._tuple_of(2),
-    "TUPLE3": lambda m, a: m._tuple_of(3),
+    "TUPLE1": lambda m, a: m._stack.append((m._pop(),)),
+    "TUPLE2": lambda m, a: m._stack.append(tuple(m._pair())),
+    "TUPLE3": lambda m, a: m._tuple3(),
     "FROZENSET": lambda m, a: m._stack.append(tuple(m._pop_mark())),
     "DICT": lambda m, a: m._dictionary(),
     "APPEND": lambda m, a: m._append([m._pop()]),
@@ -288,11 +293,28 @@ _HANDLERS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "POP": lambda m, a: m._pop_one(),
     "POP_MARK": lambda m, a: m._forget_mark(),
     "DUP": lambda m, a: m._stack.append(m._top()),
-    "PUT": lambda m, a: m._put(a),
-    "BINPUT": lambda m, a: m._put(a),
-    "LONG_BINPUT": lambda m, a: m._put(a),
     "MEMOIZE": lambda m, a: m._put(len(m._memo)),
-    "GET": lambda m, a: m._get(a),
-    "BINGET": lambda m, a: m._get(a),
-    "LONG_BINGET": lambda m, a: m._get(a),
+    "GLOBAL": lambda m, a: m._stack.append(m._global(*_split_global(a))),
+    "STACK_GLOBAL": lambda m, a: m._stack_global(),
+    "INST": PickleMachine._instance,
+    "OBJ": lambda m, a: m._object(),
+    "REDUCE": lambda m, a: m._reduce(),
+    "NEWOBJ": lambda m, a: m._reduce(),
+    "NEWOBJ_EX": lambda m, a: m._new_with_keywords(),
+    "PERSID": PickleMachine._persistent,
+    "BINPERSID": lambda m, a: m._persistent(m._pop()),
+    "NEXT_BUFFER": lambda m, a: m._unsupported("NEXT_BUFFER"),
+    "READONLY_BUFFER": lambda m, a: m._unsupported("READONLY_BUFFER"),
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), PickleMachine._extension),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), PickleMachine._put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), PickleMachine._get),
+    **dict.fromkeys(
+        ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        PickleMachine._literal,
+    ),
+    **dict.fromkeys(
+        ("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        PickleMachine._literal,
+    ),
+    **dict.fromkeys(_TEXTS, PickleMachine._literal),
 }

@@ -29,6 +29,7 @@ class Trace:
         tensors: every tensor that is rebuilt, also when the pickle drops it again.
         records: calls that were not made, and states that were set on something else than a
             plain container.
+        trailing_bytes: bytes behind the end of the data.
     """
 
     globals: dict[GlobalName, int] = field(default_factory=dict)
@@ -38,3 +39,4 @@ class Trace:
     extension_codes: list[int] = field(default_factory=list)
     tensors: list[TensorRef] = field(default_factory=list)
     records: int = 0
+    trailing_bytes: int = 0

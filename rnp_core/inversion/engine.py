@@ -1,4 +1,8 @@
-"""Trigger inversion for many labels in one batch."""
+"""Trigger inversion: the smallest change that sends images of every class to one label.
+
+All labels run in one batch. Each has its own weight on the size of its trigger, raised while the
+trigger works and lowered while it does not (Neural Cleanse, Wang et al., S&P 2019, section 4.2).
+"""
 
 from __future__ import annotations
 
@@ -10,73 +14,142 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion.kinds import TriggerKind
+from rnp_core.inversion.kinds import KINDS
+from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 
 
+@dataclass(frozen=True)
+class InversionConfig:
+    """Settings of :func:`invert`."""
+
+    steps: int = 120  # Adam steps
+    batch_size: int = 8  # images a label and step
+    goal: float = 0.85  # smoothed flip rate at which a trigger counts as working
+    weight_rate: float = 0.10  # relative change of the size weight a step
+    seed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
-class Inversion:
-    labels: tuple[int, ...]
-    kind: TriggerKind
+class RecoveredTrigger:
+    """A recovered trigger of one label.
+
+    Attributes:
+        label: class that it leads to.
+        kind: "patch", "additive" or "warp".
+        size: in the unit of its kind: pixels, or percent; see ``rnp_core.inversion.kinds``.
+        flip_rate: share of clean images of other classes that it sends to ``label``; [0, 1].
+        trigger_mask: ``(1, H, W)`` in [0, 1], where it acts.
+        trigger_pattern: ``(C, H, W)`` in [0, 1], what it shows; amplified for additive triggers.
+        parameters: free parameters of the kind, each ``(1, ...)``.
+    """
+
+    label: int
+    kind: str
+    size: float
+    flip_rate: float
+    trigger_mask: Tensor
+    trigger_pattern: Tensor
     parameters: list[Tensor]
-    sizes: Tensor
-    flip_rates: Tensor
-    history: Tensor
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Triggered copies of ``images`` ``(N, C, H, W)`` in [0, 1]."""
+        return KINDS[self.kind].apply(self.parameters, images.unsqueeze(0))[0]
 
 
 def invert(
     model: SuspectModel,
     defense_set: DefenseSet,
-    kind: TriggerKind,
     labels: Sequence[int],
     *,
-    steps: int = 120,
-    batch_size: int = 8,
-    seed: int = 0,
-    goal: float = 0.85,
-    rate: float = 0.10,
+    kind: str = "patch",
+    config: InversionConfig = InversionConfig(),
     on_progress: OnProgress = ignore_progress,
-) -> Inversion:
-    generator = torch.Generator().manual_seed(seed)
+) -> tuple[RecoveredTrigger, ...]:
+    """Recover one trigger for every label in ``labels``.
+
+    Kept is the smallest trigger that worked on the last batches; where none did, the last one, with
+    the flip rate that it reaches.
+
+    Args:
+        kind: a name in ``rnp_core.inversion.kinds.KINDS``.
+
+    Returns:
+        One trigger per label, in the order of ``labels``.
+
+    Raises:
+        ScanCancelled: when the callback raises it.
+    """
+    family = KINDS[kind]
+    generator = torch.Generator().manual_seed(config.seed)
     network = model.copy()
-    wanted = torch.tensor(list(labels))
-    count = len(wanted)
-    parameters = kind.start(count, model.input_shape, generator)
+    count, batch = len(labels), config.batch_size
+    targets = torch.tensor(list(labels)).repeat_interleave(batch)
+    pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
+    parameters = family.start(count, model.input_shape, generator)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(parameters, lr=kind.learning_rate, betas=(0.5, 0.9))
-    weight = torch.full((count,), kind.initial_weight)
+    optimizer = torch.optim.Adam(parameters, lr=family.learning_rate, betas=(0.5, 0.9))
+    weight = torch.full((count,), family.initial_weight)
     flips = torch.zeros(count)
     best_size = torch.full((count,), float("inf"))
-    best = [p.detach().clone() for p in parameters]
-    pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
-    history = []
-    for step in range(steps):
-        chosen = torch.stack(
-            [pool[torch.randint(len(pool), (batch_size,), generator=generator)] for pool in pools]
-        )
-        images = defense_set.images[chosen.flatten()].view(count, batch_size, *model.input_shape)
-        triggered = kind.apply(parameters, images)
-        logits = network(triggered.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        targets = wanted.repeat_interleave(batch_size)
-        error = F.cross_entropy(logits, targets, reduction="none").view(count, batch_size).mean(1)
-        size = kind.size(parameters)
+    best = [parameter.detach().clone() for parameter in parameters]
+
+    for step in range(config.steps):
+        drawn = [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
+        images = defense_set.images[torch.cat(drawn)].view(count, batch, *model.input_shape)
+        logits = network(family.apply(parameters, images).flatten(0, 1))
+        error = F.cross_entropy(logits, targets, reduction="none").view(count, batch).mean(1)
+        size = family.size(parameters)
         gradients = torch.autograd.grad((error + weight * size).sum(), parameters)
-        hit = (logits.argmax(1) == targets).float().view(count, batch_size).mean(1)
-        flips = hit if step == 0 else 0.7 * flips + 0.3 * hit
+        hit = (logits.argmax(1) == targets).float().view(count, batch).mean(1)
         with torch.no_grad():
-            better = (flips >= goal) & (size < best_size)
+            flips = hit if step == 0 else 0.7 * flips + 0.3 * hit
+            works = flips >= config.goal
+            better = works & (size < best_size)
             best_size = torch.where(better, size, best_size)
             for kept, parameter in zip(best, parameters, strict=True):
                 kept[better] = parameter[better]
-            weight *= torch.where(flips >= goal, 1 + rate, 1 / (1 + rate))
+            weight *= torch.where(works, 1 + config.weight_rate, 1 / (1 + config.weight_rate))
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
-        history.append(size.detach())
-        on_progress(Progress("invert", step + 1, steps))
-    never = torch.isinf(best_size)
+        on_progress(
+            Progress("triggers", step + 1, config.steps, kind, {"sizes": size.detach().tolist()})
+        )
+
+    failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):
-        kept[never] = parameter.detach()[never]
-    return Inversion(tuple(labels), kind, best, torch.where(never, size.detach(), best_size), flips, torch.stack(history))
+        kept[failed] = parameter.detach()[failed]
+    return _collect(network, defense_set, labels, kind, best)
+
+
+@torch.no_grad()
+def _collect(
+    network: SuspectModel,
+    defense_set: DefenseSet,
+    labels: Sequence[int],
+    kind: str,
+    parameters: list[Tensor],
+) -> tuple[RecoveredTrigger, ...]:
+    family = KINDS[kind]
+    sizes = family.size(parameters)
+    masks, patterns = family.picture(parameters, network.input_shape)
+    triggers = []
+    for row, label in enumerate(labels):
+        own = [parameter[row : row + 1].clone() for parameter in parameters]
+        others = defense_set.images[defense_set.labels != label]
+        predicted = predict(network, family.apply(own, others.unsqueeze(0))[0])
+        triggers.append(
+            RecoveredTrigger(
+                label=label,
+                kind=kind,
+                size=float(sizes[row]),
+                flip_rate=float((predicted == label).float().mean()),
+                trigger_mask=masks[row],
+                trigger_pattern=patterns[row],
+                parameters=own,
+            )
+        )
+    return tuple(triggers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from rnp_core.checkpoints.bounded_stream import BoundedStream
 from rnp_core.checkpoints.container import LEGACY_MAGIC
 from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.pickle_machine import PickleMachine
@@ -31,8 +32,7 @@ def read_torch_legacy(source: Source, limits: ReadLimits, trace: Trace) -> Conte
 
     def load(persistent: bool = False) -> Any:
         machine = PickleMachine(
-            source.file,
-            source.size,
+            cast(BinaryIO, BoundedStream(source.file, source.size, limits)),
             limits=limits,
             trace=trace,
             persistent_load=storages.declare if persistent else None,
@@ -50,7 +50,7 @@ def read_torch_legacy(source: Source, limits: ReadLimits, trace: Trace) -> Conte
     root = load(persistent=True)
     end = source.file.tell()
     check_depth(root, limits.depth)
-    storages.locate(load())
+    trace.trailing_bytes = source.size - storages.locate(load())
     check_tensors(trace.tensors, limits, lambda ref: storages.size(ref.storage.key))
     cache = StorageCache(storages.read)
     source.file.seek(begin)
@@ -97,8 +97,8 @@ class _Storages:
             raise CheckpointError(f"a view reaches outside of storage {key[:50]!r}")
         return StorageRef(key, dtype, start, length, elements)
 
-    def locate(self, keys: Any) -> None:
-        """Note the place of every storage; ``keys`` gives their order in the file."""
+    def locate(self, keys: Any) -> int:
+        """Note the place of every storage; ``keys`` gives their order. Returns where they end."""
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise CheckpointError("malformed legacy container: no list of storage keys")
         file, size = self._source.file, self._source.size
@@ -118,6 +118,7 @@ class _Storages:
             if position > size:
                 raise CheckpointError("the file ends inside a storage; it is truncated")
             self._places[key] = (start, length)
+        return position
 
     def size(self, key: str) -> int:
         return self._places[key][1]

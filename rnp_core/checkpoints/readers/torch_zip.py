@@ -13,6 +13,7 @@ from rnp_core.checkpoints.readers.storages import StorageCache
 from rnp_core.checkpoints.rebuild import integer, storage_dtype
 from rnp_core.checkpoints.records import StorageRef, TensorRef
 from rnp_core.checkpoints.source import Source
+from rnp_core.checkpoints.stray_pickles import trace_streams
 from rnp_core.checkpoints.trace import Trace
 from rnp_core.checkpoints.walk import check_depth
 from rnp_core.errors import CheckpointError
@@ -25,14 +26,17 @@ def read_torch_zip(source: Source, limits: ReadLimits, trace: Trace) -> Contents
     """
     archive = open_archive(source, limits)
     stream = archive.read(f"{archive.root}data.pkl", limits.pickle_bytes)
+    reader = io.BytesIO(stream)
     machine = PickleMachine(
-        io.BytesIO(stream),
-        len(stream),
+        reader,
         limits=limits,
         trace=trace,
         persistent_load=lambda saved: _storage(saved, archive),
     )
     root = machine.load()
+    trace.trailing_bytes = len(stream) - reader.tell()
+    if trace.trailing_bytes:
+        trace_streams(reader, limits, trace)
     check_depth(root, limits.depth)
     _check_byte_order(archive)
     check_tensors(trace.tensors, limits, lambda ref: _member_size(archive, ref))
