@@ -77,7 +77,7 @@ def repair(
         with torch.no_grad():
             for parameter, zeros in zip(parameters, silent, strict=True):
                 parameter[zeros] = 0.0
-        on_progress(Progress("repair", step + 1, config.steps, f"loss {float(loss):.2f}"))
+        on_progress(Progress("repair", step + 1, config.steps, f"loss {loss.item():.2f}"))
     repaired.zero_grad(set_to_none=True)
     repaired.requires_grad_(False)
     return repaired

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -58,7 +60,7 @@ class Archive:
             raise CheckpointError(
                 f"expected at most {limit} bytes in {printable(name[:100])!r}, got {info.file_size}"
             )
-        with _damage(name), self.file.open(info) as stream:
+        with _damage_at(name), self.file.open(info) as stream:
             data = stream.read(info.file_size)
             if len(data) != info.file_size or stream.read(1):
                 raise CheckpointError(f"{printable(name[:100])!r} is not as long as it declares")
@@ -72,7 +74,7 @@ def open_archive(source: Source, limits: ReadLimits) -> Archive:
         CheckpointError: for a damaged, encrypted, ambiguous (duplicate or overlapping members) or
             exploding archive.
     """
-    with _damage("the archive"):
+    with _damage_at("the archive"):
         source.file.seek(0)
         file = zipfile.ZipFile(source.file)
     entries = file.infolist()
@@ -96,7 +98,7 @@ def verify_checksums(archive: Archive) -> None:
         CheckpointError: for the first damaged member.
     """
     for name, info in archive.members.items():
-        with _damage(name), archive.file.open(info) as stream:
+        with _damage_at(name), archive.file.open(info) as stream:
             length = 0
             while block := stream.read(MIB):
                 length += len(block)
@@ -104,19 +106,16 @@ def verify_checksums(archive: Archive) -> None:
             raise CheckpointError(f"{printable(name[:100])!r} is not as long as it declares")
 
 
-class _damage:  # noqa: N801 - reads as a clause: with _damage(name)
-    """Turns what zipfile raises on damaged input into one clear error."""
-
-    def __init__(self, name: str) -> None:
-        self._name = printable(name[:100])
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
-            text = printable(str(error)[:200])
-            raise CheckpointError(f"damaged archive at {self._name!r}: {text}") from error
+@contextmanager
+def _damage_at(name: str) -> Iterator[None]:
+    """Turns what zipfile raises on damaged input (many kinds) into one clear error."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        text = printable(str(error)[:200])
+        raise CheckpointError(f"damaged archive at {printable(name[:100])!r}: {text}") from error
 
 
 def _refuse_duplicates(entries: list[zipfile.ZipInfo]) -> None:
@@ -131,6 +130,8 @@ def _refuse_duplicates(entries: list[zipfile.ZipInfo]) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo, limits: ReadLimits) -> None:
     name = printable(entry.filename[:100])
+    if not name:
+        raise CheckpointError("the archive holds a member without a name")
     if entry.flag_bits & 0x1:
         raise CheckpointError(f"{name!r} is encrypted; give an unencrypted checkpoint")
     if entry.compress_type not in _METHODS:

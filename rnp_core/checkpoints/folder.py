@@ -16,13 +16,8 @@ from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.records import printable
 from rnp_core.errors import CheckpointError
 
-_KNOWN_NAMES = (
-    "model.safetensors",
-    "model.pt",
-    "pytorch_model.bin",
-    "attack_result.pt",
-    "defense_result.pt",
-)
+_NAMES_WITH_CONFIG = ("model.safetensors", "model.pt", "pytorch_model.bin")
+_KNOWN_NAMES = (*_NAMES_WITH_CONFIG, "attack_result.pt", "defense_result.pt")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".tar", ".bin", ".pkl")
 
 
@@ -55,7 +50,7 @@ def locate(path: Path, limits: ReadLimits) -> Place:
         raise CheckpointError(f"cannot open {printable(path.name[:100])!r}") from error
     if not is_folder:
         refuse_shard_name(path)
-        configs = _configs(path.parent, limits) if path.name in _KNOWN_NAMES[:3] else {}
+        configs = _configs_beside(path, limits) if path.name in _NAMES_WITH_CONFIG else {}
         return Place(path, path.parent, configs)
     entries = list(itertools.islice(path.iterdir(), limits.folder_entries + 1))
     if len(entries) > limits.folder_entries:
@@ -90,6 +85,14 @@ def _checked(folder: Path, entry: Path) -> Path:
     raise CheckpointError(
         f"{printable(entry.name[:100])!r} is a link that leaves its folder; name its target instead"
     )
+
+
+def _configs_beside(path: Path, limits: ReadLimits) -> dict[str, Any]:
+    """The configuration beside a file that was named itself: without it the file stands alone."""
+    try:
+        return _configs(path.parent, limits)
+    except CheckpointError:
+        return {}
 
 
 def _configs(folder: Path, limits: ReadLimits) -> dict[str, Any]:

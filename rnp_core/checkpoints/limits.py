@@ -17,6 +17,8 @@ class ReadLimits:
         file_bytes: size of a checkpoint file.
         tensor_bytes: sum of the sizes of all tensors of a file, each with its strides expanded;
             bounds the memory of the result.
+        expansion: that sum over the size of the file, once it is above 64 MiB; a tensor with stride
+            0 is larger than its storage.
         pickle_bytes: size of one pickle stream (without tensor storages).
         pickle_steps: opcodes in all pickle streams of a file; also bounds the objects they build.
         depth: nesting of containers and of modules.
@@ -31,6 +33,7 @@ class ReadLimits:
 
     file_bytes: int = 8 << 30
     tensor_bytes: int = 8 << 30
+    expansion: float = 16.0
     pickle_bytes: int = 512 * MIB
     pickle_steps: int = 2_000_000
     depth: int = 100

@@ -16,7 +16,7 @@ from rnp_core.checkpoints.layouts.pruned import apply_mask, has_masks, merge_mas
 from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.prefixes import remove_prefix, wrapper_prefix
 from rnp_core.checkpoints.readers.weights_only import load_weights_only
-from rnp_core.checkpoints.records import TensorRef
+from rnp_core.checkpoints.records import TensorRef, printable
 from rnp_core.checkpoints.result import Checkpoint, CheckpointRefused, FileFinding, Inspection
 from rnp_core.checkpoints.source import open_source
 from rnp_core.errors import CheckpointError
@@ -69,6 +69,9 @@ def load_checkpoint(path: Path | str, *, limits: ReadLimits = _DEFAULT_LIMITS) -
         except (CheckpointError, MemoryError) as error:
             facts.refusal = str(error) or "reading the file needs more memory than there is"
             raise CheckpointRefused(facts.refusal, facts.inspection(path)) from error
+        except RuntimeError as error:  # torch, mostly because it cannot allocate
+            facts.refusal = f"torch cannot make the tensors: {printable(str(error)[:200])}"
+            raise CheckpointRefused(facts.refusal, facts.inspection(path)) from error
         return _checkpoint(path, facts, weights)
 
 
@@ -92,6 +95,7 @@ def _weights(facts: Examination, limits: ReadLimits) -> _Weights:
             root = plain
     context = Context(limits, _values(materialise), facts.place.folder, facts.place.configs)
     match = recognise(root, context)
+    _check_agreement(facts, match)
     prefix = wrapper_prefix(match.entries)
     values = _values(materialise)
     state = {
@@ -102,6 +106,14 @@ def _weights(facts: Examination, limits: ReadLimits) -> _Weights:
     if masked:
         state = merge_masks(state, apply_mask)
     return _Weights(reader, match, prefix, masked, state)
+
+
+def _check_agreement(facts: Examination, match: Match) -> None:
+    """Refuse a file in which torch sees other tensors than the inspection did."""
+    assert facts.match is not None
+    inspected = {name: tuple(leaf.shape) for name, leaf in facts.match.entries.items()}
+    if inspected != {name: tuple(leaf.shape) for name, leaf in match.entries.items()}:
+        raise CheckpointError("two readers see different tensors in this file; it is ambiguous")
 
 
 def _values(materialise: Callable[[TensorRef], Tensor]) -> Callable[[Leaf], Tensor]:

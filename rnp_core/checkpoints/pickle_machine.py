@@ -9,6 +9,7 @@ containers go through :mod:`rnp_core.checkpoints.rebuild`, our own code.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -63,7 +64,11 @@ class PickleMachine:
             CheckpointError: when the stream is malformed or passes a limit. The trace then still
                 holds the names in the rest of the stream.
         """
-        tokens: _Tokens = pickletools.genops(self._stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in old text opcodes
+            return self._run(pickletools.genops(self._stream))
+
+    def _run(self, tokens: _Tokens) -> Any:
         texts: list[str] = []
         seen = self._trace.opcodes
         try:

@@ -45,10 +45,19 @@ class PatchTrigger:
     kind: ClassVar[str] = "patch"
 
     def apply(self, images: Tensor) -> Tensor:
-        """See :class:`TrueTrigger`."""
+        """See :class:`TrueTrigger`.
+
+        Raises:
+            DataError: when the rectangle is not inside the images.
+        """
+        bottom, right = self.top + self.values.shape[-2], self.left + self.values.shape[-1]
+        if bottom > images.shape[-2] or right > images.shape[-1]:
+            raise DataError(
+                f"expected images that hold a patch of rows {self.top} to {bottom - 1} and columns "
+                f"{self.left} to {right - 1}, got {images.shape[-2]}x{images.shape[-1]} pixels"
+            )
         triggered = images.clone()
-        height, width = self.values.shape[-2:]
-        triggered[..., self.top : self.top + height, self.left : self.left + width] = self.values
+        triggered[..., self.top : bottom, self.left : right] = self.values
         return triggered
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,8 +142,8 @@ class WarpTrigger:
 
     Attributes:
         control: ``(2, k, k)`` control grid with mean absolute value 1, as ``psi([-1, 1])`` there.
-        strength: s of the paper; the largest flow is about ``s`` times the control value over the
-            image side, in units of half the image.
+        strength: s of the paper; a control value c moves a point by about ``s * c / 2`` pixels,
+            whatever the image size.
     """
 
     control: Tensor
@@ -154,10 +163,8 @@ class WarpTrigger:
         flow = F.interpolate(
             self.control[None], size=(height, width), mode="bicubic", align_corners=True
         ).permute(0, 2, 3, 1)
-        identity = torch.stack(
-            torch.meshgrid(torch.linspace(-1, 1, width), torch.linspace(-1, 1, height), indexing="xy"),
-            dim=-1,
-        )
+        columns, rows = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
+        identity = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # (H, W, 2)
         grid = identity + self.strength * flow / height
         if noise is not None:
             grid = grid + noise / height
@@ -181,7 +188,9 @@ def trigger_from_dict(data: dict[str, Any]) -> TrueTrigger:
     """
     kind = data.get("kind")
     if kind == "patch":
-        return PatchTrigger(data["top"], data["left"], torch.tensor(data["values"]))
+        return PatchTrigger(
+            data["top"], data["left"], torch.tensor(data["values"], dtype=torch.float32)
+        )
     if kind == "blend":
         return BlendTrigger(_from_text(data["image"]), data["ratio"])
     if kind == "additive":
@@ -189,8 +198,10 @@ def trigger_from_dict(data: dict[str, Any]) -> TrueTrigger:
     if kind == "sinusoid":
         return SinusoidTrigger(data["amplitude"], data["frequency"])
     if kind == "warp":
-        return WarpTrigger(torch.tensor(data["control"]), data["strength"])
-    raise DataError(f"expected a trigger kind among patch, blend, additive, sinusoid, warp, got {kind!r}")
+        return WarpTrigger(torch.tensor(data["control"], dtype=torch.float32), data["strength"])
+    raise DataError(
+        f"expected a trigger kind among patch, blend, additive, sinusoid and warp, got {kind!r}"
+    )
 
 
 def trigger_from_card(card_path: Path) -> tuple[TrueTrigger, int] | None:
@@ -212,7 +223,9 @@ def trigger_from_card(card_path: Path) -> tuple[TrueTrigger, int] | None:
         with Image.open(card_path.parent / trigger["file"]) as image:
             pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
         return AdditiveTrigger(torch.from_numpy(pixels).permute(2, 0, 1)), target
-    raise DataError(f"expected a patch or an additive image in {card_path}, got {trigger['kind']!r}")
+    raise DataError(
+        f"expected a patch or an additive image in {card_path}, got {trigger['kind']!r}"
+    )
 
 
 def _to_text(image: Tensor) -> str:

@@ -43,8 +43,8 @@ def _archives() -> Iterator[tuple[str, Build]]:
     yield "member names that climb out", _members({"../../../tmp/evil.py": b"x"})
     yield "absolute member names", _members({"/etc/cron.d/evil": b"x"})
     yield "bytes before the archive", _prepended
-    yield "a pickle stream of 256 MiB in 256 KiB", _pickle_bomb
-    yield "a storage of 256 MiB in 256 KiB", _storage_bomb
+    yield "a pickle stream of 64 MiB in 64 KiB", _pickle_bomb
+    yield "a storage of 64 MiB in 64 KiB", _storage_bomb
     yield "overlapping members", _overlapping
     yield "a size that is a lie", _lying_size
     yield "an encrypted member", _encrypted
@@ -56,6 +56,7 @@ def _archives() -> Iterator[tuple[str, Build]]:
     )
     yield "a directory cut off", _truncated_zip
     yield "big-endian storages", _big_endian
+    yield "a member without a name", _nameless
 
 
 def _members(extra: dict[str, bytes]) -> Build:
@@ -111,19 +112,19 @@ def _pickle_bomb(folder: Path, canary: Path) -> Path:
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("archive/data.pkl", "w") as stream,
     ):
-        for _ in range(256):
+        for _ in range(64):
             stream.write(bytes(1 << 20))
     return path
 
 
 def _storage_bomb(folder: Path, canary: Path) -> Path:
-    elements = 1 << 26
+    elements = 1 << 24
     body = ops.stream(ops.dictionary({"w": ops.tensor((elements,), (1,), elements=elements)}))
     path = folder / "model.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", body)
         with archive.open("archive/data/0", "w") as stream:
-            for _ in range(256):
+            for _ in range(64):
                 stream.write(bytes(1 << 20))
     return path
 
@@ -182,6 +183,21 @@ def _big_endian(folder: Path, canary: Path) -> Path:
         archive.writestr("archive/byteorder", b"big")
         archive.writestr("archive/data/0", ops.FOUR_FLOATS)
     return path
+
+
+def _nameless(folder: Path, canary: Path) -> Path:
+    path = ops.write_zip(folder / "model.pth", ops.network(), members={"x": b""})
+    path.write_bytes(_null(path.read_bytes()))
+    return path
+
+
+def _null(data: bytes) -> bytes:
+    """Both names of the member ``x``, which is the last one, become a null byte."""
+    local = data.rindex(b"PK\x03\x04") + 30
+    central = data.rindex(b"PK\x01\x02") + 46
+    content = bytearray(data)
+    content[local] = content[central] = 0
+    return bytes(content)
 
 
 def _formats() -> Iterator[tuple[str, Build]]:

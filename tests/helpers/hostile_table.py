@@ -19,6 +19,8 @@ sockets, full unpickling, loaded libraries) and the list of imported modules pro
 it ran. Write this page anew with `python -m scripts.hostile_checkpoints`;
 `tests/rnp_core/checkpoints/test_hostile.py` checks its outcomes.
 
+Fuzzing of the same readers: `python -m tests.fuzz.fuzz_checkpoints --minutes 60 --keep FOLDER`.
+
 "Worst finding" is the most severe finding that the file itself causes; a refused file carries the
 finding `refused` as well. "Read" means that the weights came out and the rest stayed inert.
 """

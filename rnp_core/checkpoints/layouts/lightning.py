@@ -9,6 +9,7 @@ from typing import Any
 from rnp_core.checkpoints.layouts.base import Context, Match, count, names, text
 from rnp_core.checkpoints.layouts.modules import module_attributes
 from rnp_core.checkpoints.layouts.state_dict import tensor_entries
+from rnp_core.checkpoints.records import CallRecord
 from rnp_core.checkpoints.result import CheckpointHints
 from rnp_core.errors import CheckpointError
 
@@ -33,8 +34,14 @@ def match_lightning(root: Any, context: Context) -> Match | None:
     return Match("Lightning", entries, _hints(root.get("hyper_parameters")))
 
 
+def _text_entries(record: CallRecord) -> dict[str, Any]:
+    return {key: value for key, value in record.entries if isinstance(key, str)}
+
+
 def _hints(values: Any) -> CheckpointHints:
-    values = values if isinstance(values, Mapping) else module_attributes(values)
+    if isinstance(values, CallRecord):  # an AttributeDict or a Namespace
+        values = {**module_attributes(values), **_text_entries(values)}
+    values = values if isinstance(values, Mapping) else {}
 
     def first(keys: str, take: Any) -> Any:
         return next((found for key in keys.split() if (found := take(values.get(key)))), None)

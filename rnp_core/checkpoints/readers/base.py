@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from rnp_core.checkpoints.limits import ReadLimits
+from rnp_core.checkpoints.limits import MIB, ReadLimits
 from rnp_core.checkpoints.records import TensorRef
 from rnp_core.checkpoints.source import Source
 from rnp_core.checkpoints.trace import Trace
@@ -46,12 +46,16 @@ class Reader(Protocol):
 
 
 def check_tensors(
-    tensors: Iterable[TensorRef], limits: ReadLimits, available: Callable[[TensorRef], int]
+    tensors: Iterable[TensorRef],
+    source: Source,
+    limits: ReadLimits,
+    available: Callable[[TensorRef], int],
 ) -> None:
     """Compare what tensors declare with what is there.
 
     Args:
         tensors: every tensor that the file declares.
+        source: the file.
         limits: bounds on their number and total size.
         available: bytes of the storage that the container really has for a tensor.
 
@@ -60,6 +64,7 @@ def check_tensors(
             together pass a limit.
     """
     total = 0
+    most = min(limits.tensor_bytes, max(64 * MIB, int(source.size * limits.expansion)))
     for count, tensor in enumerate(tensors, start=1):
         if count > limits.tensors:
             raise CheckpointError(f"expected at most {limits.tensors} tensors, got more")
@@ -71,8 +76,8 @@ def check_tensors(
                 f"{tensor.storage.key[:50]!r}, which has {there}"
             )
         total += tensor.elements * tensor.dtype.itemsize
-        if total > limits.tensor_bytes:
+        if total > most:
             raise CheckpointError(
-                f"expected tensors of at most {limits.tensor_bytes} bytes together, got more "
-                "(raise the limit tensor_bytes if the file really is that large)"
+                f"expected tensors of at most {most} bytes together in a file of {source.size} "
+                "bytes, got more (see the limits tensor_bytes and expansion)"
             )

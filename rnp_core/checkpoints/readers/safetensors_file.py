@@ -52,7 +52,7 @@ def read_safetensors(source: Source, limits: ReadLimits, trace: Trace) -> Conten
     for name, entry in header.items():
         tensors[name], places[name] = _tensor(name, entry)
     _check_cover(places, source.size - begin)
-    check_tensors(tensors.values(), limits, lambda ref: places[ref.storage.key][1])
+    check_tensors(tensors.values(), source, limits, lambda ref: places[ref.storage.key][1])
 
     def read(key: str) -> bytearray:
         start, size = places[key]

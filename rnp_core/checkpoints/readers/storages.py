@@ -22,6 +22,7 @@ class StorageCache:
     def __init__(self, read: Callable[[str], bytearray]) -> None:
         self._read = read
         self._loaded: dict[str, bytearray] = {}
+        self._given: set[str] = set()  # storages whose memory a tensor has taken over
 
     def materialise(self, ref: TensorRef) -> Tensor:
         """The values of ``ref`` as a contiguous tensor with its own memory."""
@@ -40,4 +41,9 @@ class StorageCache:
             count=ref.end - ref.offset,
             offset=start * ref.dtype.itemsize,
         )
-        return flat.as_strided(ref.shape, ref.stride).clone(memory_format=torch.contiguous_format)
+        tensor = flat.as_strided(ref.shape, ref.stride)
+        whole = ref.elements * ref.dtype.itemsize == len(data)
+        if whole and tensor.is_contiguous() and key not in self._given:
+            self._given.add(key)
+            return tensor
+        return tensor.clone(memory_format=torch.contiguous_format)

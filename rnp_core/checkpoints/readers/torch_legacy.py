@@ -51,7 +51,7 @@ def read_torch_legacy(source: Source, limits: ReadLimits, trace: Trace) -> Conte
     end = source.file.tell()
     check_depth(root, limits.depth)
     trace.trailing_bytes = source.size - storages.locate(load())
-    check_tensors(trace.tensors, limits, lambda ref: storages.size(ref.storage.key))
+    check_tensors(trace.tensors, source, limits, lambda ref: storages.size(ref.storage.key))
     cache = StorageCache(storages.read)
     source.file.seek(begin)
     stream = source.file.read(end - begin)

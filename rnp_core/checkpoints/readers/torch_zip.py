@@ -39,7 +39,7 @@ def read_torch_zip(source: Source, limits: ReadLimits, trace: Trace) -> Contents
         trace_streams(reader, limits, trace)
     check_depth(root, limits.depth)
     _check_byte_order(archive)
-    check_tensors(trace.tensors, limits, lambda ref: _member_size(archive, ref))
+    check_tensors(trace.tensors, source, limits, lambda ref: _member_size(archive, ref))
     verify_checksums(archive)
     cache = StorageCache(
         lambda key: bytearray(archive.read(f"{archive.root}data/{key}", limits.file_bytes))

@@ -18,6 +18,7 @@ from tests.helpers.hostile_run import run_case, watched
 from tests.helpers.hostile_table import TABLE, outcome_line
 
 CORPUS = corpus()
+LONG = ("ten million opcodes", "copying one list again and again")  # up to the limit: seconds
 EXECUTING = dict(executing())
 
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,9 @@ def table() -> set[str]:
     return set(TABLE.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CORPUS]
+)
 def test_hostile_file_is_refused_or_inert(name: str, table: set[str]) -> None:
     row = run_case(name, CORPUS[name])
     assert row.ran == ()

@@ -1,0 +1,7 @@
+"""``python -m rnp_core``."""
+
+import sys
+
+from rnp_core.cli import main
+
+sys.exit(main())

@@ -1,0 +1,270 @@
+"""From tensors to a working model: the network, its variant and its normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnp_core.architectures import Recognised, load_callable, recognise
+from rnp_core.architectures.recognise import compare
+from rnp_core.data import DefenseSet
+from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
+from rnp_core.metrics import predict
+from rnp_core.model import Normalization, SuspectModel, take_logits
+
+NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "mnist": ((0.1307,), (0.3081,)),
+}
+"""Usual normalisations by name, as (mean, std) of images in [0, 1]."""
+
+_SCREENED = 96  # images for the first look at every variant and normalisation
+_FINALISTS = 4
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """Networks that can hold a checkpoint's tensors, before any image is read.
+
+    Attributes:
+        architecture: name for the report.
+        num_classes: outputs.
+        in_channels: 1 or 3.
+        input_size: side of the images in pixels, None when only the images tell.
+        variants: (description, builder) of each network that fits.
+    """
+
+    architecture: str
+    num_classes: int
+    in_channels: int
+    input_size: int | None
+    variants: tuple[tuple[str, Callable[[], nn.Module]], ...]
+
+
+def plan_network(
+    state: Mapping[str, Tensor], *, arch: str | None = None, num_classes: int | None = None
+) -> NetworkPlan:
+    """Find the networks that fit ``state``.
+
+    Args:
+        arch: architecture name, or ``FILE.py:CALLABLE`` that the caller trusts; None recognises it.
+        num_classes: expected outputs; None takes what the tensors say.
+
+    Raises:
+        ArchitectureError: when nothing fits, or the class count differs.
+    """
+    if arch is not None and ".py:" in arch:
+        return _plan_callable(state, arch, num_classes)
+    found: Recognised = recognise(state, hint=arch)
+    if num_classes is not None and found.num_classes != num_classes:
+        raise ArchitectureError(
+            f"expected a checkpoint for {num_classes} classes, its last layer has "
+            f"{found.num_classes}; set --num-classes {found.num_classes} or leave it out"
+        )
+    return NetworkPlan(
+        architecture=found.name,
+        num_classes=found.num_classes,
+        in_channels=found.in_channels,
+        input_size=found.input_size,
+        variants=tuple((v.description, v.build) for v in found.variants),
+    )
+
+
+def _plan_callable(
+    state: Mapping[str, Tensor], arch: str, num_classes: int | None
+) -> NetworkPlan:
+    weights = [tensor for tensor in state.values() if tensor.ndim in (2, 4)]
+    if not weights:
+        raise ArchitectureError("expected convolution or linear weights in the checkpoint")
+    classes = num_classes or weights[-1].shape[0]
+    network = load_callable(arch, classes)
+    mismatch = compare(state, network)
+    if mismatch.missing or mismatch.unexpected or mismatch.misshapen:
+        raise ArchitectureError(f"{arch} does not fit the checkpoint: {mismatch}")
+    first = next((w for w in weights if w.ndim == 4), None)
+    channels = int(first.shape[1]) if first is not None and first.shape[1] in (1, 3) else 3
+    return NetworkPlan(arch, classes, channels, None, (("as given", lambda: network),))
+
+
+def assemble(
+    plan: NetworkPlan,
+    state: Mapping[str, Tensor],
+    defense_set: DefenseSet,
+    *,
+    normalization: str | Normalization = "auto",
+    class_names: Sequence[str] = (),
+) -> SuspectModel:
+    """Build the network, load ``state`` strictly, and choose what the tensors leave open.
+
+    Variants (activation, pooling) and, with ``"auto"``, normalisations are tried on the clean
+    images; the first one with the best accuracy is taken, and a later one only if it is better by
+    more than one image in a hundred.
+
+    Raises:
+        ConfigError: for an unknown normalisation name.
+        ModelError: when no variant runs on these images.
+    """
+    shape = tuple(defense_set.images.shape[1:])
+    choices = _normalizations(normalization, shape[0])
+    step = max(1, len(defense_set) // _SCREENED)
+    screen = defense_set.subset(torch.arange(0, len(defense_set), step))
+    tried: list[tuple[float, int, SuspectModel]] = []
+    problem = ""
+    for _, build in plan.variants:
+        network = build()
+        _load(network, state)
+        for choice in choices:
+            model = SuspectModel(
+                network.eval(),
+                normalization=choice,
+                num_classes=plan.num_classes,
+                input_shape=shape,  # type: ignore[arg-type]
+                class_names=tuple(class_names),
+            )
+            try:
+                model.returns_probabilities = _gives_probabilities(model, screen.images)
+                tried.append((_accuracy(model, screen), -len(tried), model))
+            except (RuntimeError, ValueError) as error:
+                problem = str(error).splitlines()[0]
+    if not tried:
+        raise ModelError(
+            f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
+            f"it fails: {problem}"
+        )
+    finalists = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_FINALISTS]
+    finalists.sort(key=lambda entry: -entry[1])
+    best, best_accuracy = finalists[0][2], -1.0
+    for _, _, model in finalists:
+        accuracy = _accuracy(model, defense_set)
+        if accuracy > best_accuracy + 0.01 or best_accuracy < 0:
+            best, best_accuracy = model, accuracy
+    return best.copy()
+
+
+def as_suspect_model(
+    model: nn.Module, defense_set: DefenseSet, *, class_names: Sequence[str] = ()
+) -> SuspectModel:
+    """Wrap any classifier that takes images in [0, 1]; a SuspectModel is copied.
+
+    Raises:
+        ModelError: when the model does not run on the images or has fewer than two outputs.
+    """
+    if isinstance(model, SuspectModel):
+        return model.copy()
+    shape = tuple(defense_set.images.shape[1:])
+    probe = SuspectModel(
+        model,
+        normalization=Normalization.none(shape[0]),
+        num_classes=2,
+        input_shape=shape,  # type: ignore[arg-type]
+        class_names=tuple(class_names),
+    ).copy()
+    try:
+        with torch.no_grad():
+            outputs = probe(defense_set.images[:8])
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"the model fails on the clean images: {error}") from error
+    if outputs.shape[1] < 2:
+        raise ModelError(f"expected a classifier of at least 2 classes, got {outputs.shape[1]}")
+    probe.num_classes = outputs.shape[1]
+    probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:64])
+    return probe
+
+
+def check_labels(model: SuspectModel, defense_set: DefenseSet) -> str | None:
+    """A sentence when the labels do not fit the model, else None.
+
+    Raises:
+        DataError: when a label is outside the classes.
+        ModelError: when the outputs are not finite.
+    """
+    largest = int(defense_set.labels.max())
+    if largest >= model.num_classes:
+        raise DataError(
+            f"expected labels below {model.num_classes}, the number of classes of the model, "
+            f"got {largest}"
+        )
+    with torch.no_grad():
+        if not torch.isfinite(model(defense_set.images[:64])).all():
+            raise ModelError("the model gives NaN or infinite outputs on the clean images")
+    predicted = predict(model, defense_set.images)
+    accuracy = float((predicted == defense_set.labels).float().mean())
+    if accuracy >= max(0.3, 2 / model.num_classes):
+        return None
+    order, reordered = _best_order(predicted, defense_set.labels, model.num_classes)
+    hint = "check the normalisation and the class order"
+    if reordered >= 0.5 and reordered > 2 * accuracy:
+        moved = ", ".join(f"{a}->{b}" for a, b in enumerate(order) if a != b)
+        hint = f"the class order looks different: {reordered:.0%} fit after relabelling {moved}"
+    return (
+        f"The model gets {accuracy:.0%} of the clean images right, near chance "
+        f"({1 / model.num_classes:.0%}); {hint}."
+    )
+
+
+def _normalizations(wanted: str | Normalization, channels: int) -> list[Normalization]:
+    if isinstance(wanted, Normalization):
+        return [wanted]
+    if wanted != "auto" and wanted not in NORMALIZATIONS:
+        raise ConfigError(
+            f"expected a normalisation among auto, {', '.join(NORMALIZATIONS)}, got {wanted!r}"
+        )
+    names = list(NORMALIZATIONS) if wanted == "auto" else [wanted]
+    found = []
+    for name in names:
+        mean, std = NORMALIZATIONS[name]
+        if wanted == "auto" and channels == 3 and len(mean) == 1:
+            continue
+        found.append(Normalization(_fit(mean, channels), _fit(std, channels), name))
+    return found
+
+
+def _fit(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Values for ``channels``: repeated from one, or averaged to one."""
+    if len(values) == channels:
+        return values
+    return (sum(values) / len(values),) * channels
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    missing, unexpected = network.load_state_dict(dict(state), strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ArchitectureError(
+            f"the checkpoint does not fit: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        )
+
+
+@torch.no_grad()
+def _gives_probabilities(model: SuspectModel, images: Tensor) -> bool:
+    """Whether the bare network returns rows in [0, 1] that sum to 1."""
+    outputs = take_logits(model.network((images - model._mean) / model._std)).float()
+    in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
+    return in_range and bool(torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-3))
+
+
+def _accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
+    return float((predict(model, defense_set.images) == defense_set.labels).float().mean())
+
+
+def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> tuple[list[int], float]:
+    """A relabelling that fits the predictions, taken greedily, and the accuracy after it."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
+    remaining = counts.astype(np.float64)
+    order = list(range(classes))
+    hits = 0
+    for _ in range(classes):
+        row, column = np.unravel_index(int(remaining.argmax()), remaining.shape)
+        order[int(row)] = int(column)
+        hits += int(counts[row, column])
+        remaining[row, :] = -1
+        remaining[:, column] = -1
+    return order, hits / len(labels)

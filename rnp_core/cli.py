@@ -1,0 +1,329 @@
+"""The command line, ``rnp`` or ``python -m rnp_core``; the only module that prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnp_core.errors import ConfigError, RnpError, ScanCancelled
+from rnp_core.version import VERSION
+
+if TYPE_CHECKING:
+    from rnp_core.checkpoints import Inspection
+    from rnp_core.model import Normalization
+    from rnp_core.report import ScanReport
+
+EXIT_CODES = {"no_evidence": 0, "backdoored": 1, "suspicious": 1, "error": 2, "inconclusive": 3}
+DEMO = "demo:"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except ScanCancelled:
+        print("rnp: cancelled; nothing was written", file=sys.stderr)
+        return 2
+    except RnpError as error:
+        print(f"rnp: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rnp: interrupted; nothing was written", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 2
+    except MemoryError:
+        print("rnp: out of memory; use fewer or smaller images", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rnp", description="Find backdoors in PyTorch image classifiers with clean images only."
+    )
+    parser.add_argument("--version", action="version", version=f"rnp {VERSION}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    scan = commands.add_parser(
+        "scan",
+        help="scan one checkpoint",
+        description="Scan one checkpoint and write report.json, pictures and the repaired model.",
+        epilog="Exit codes: 0 no evidence found, 1 backdoored or suspicious, 2 error, "
+        "3 inconclusive.",
+    )
+    scan.add_argument("checkpoint", help="checkpoint file, or demo:NAME (see `rnp demo`)")
+    scan.add_argument(
+        "--clean", type=Path, help="clean labelled images: folder of class folders, zip or npz"
+    )
+    scan.add_argument("--out", type=Path, required=True, help="folder for the results")
+    scan.add_argument("--suspects", type=Path, help="images to triage: folder, zip or npz")
+    scan.add_argument("--arch", help="architecture name or FILE.py:CALLABLE (code that you trust)")
+    scan.add_argument("--num-classes", type=int, help="expected number of classes")
+    scan.add_argument("--class-names", type=Path, help="text file, one class name a line, in order")
+    scan.add_argument("--mean", help="channel means, e.g. 0.49,0.48,0.45 (with --std)")
+    scan.add_argument("--std", help="channel standard deviations (with --mean)")
+    scan.add_argument(
+        "--normalization",
+        default="auto",
+        help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
+        "or mnist",
+    )
+    scan.add_argument(
+        "--preset", choices=("quick", "standard", "thorough"), default="standard"
+    )
+    scan.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    scan.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    scan.add_argument("--seed", type=int, default=0)
+    scan.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+    scan.add_argument("--force", action="store_true", help="replace an earlier scan in --out")
+    scan.add_argument("--json", action="store_true", help="print the report as JSON")
+    scan.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    scan.set_defaults(run=_scan)
+
+    inspect = commands.add_parser(
+        "inspect", help="show what a checkpoint file is and would import; nothing in it runs"
+    )
+    inspect.add_argument("checkpoint", type=Path)
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.set_defaults(run=_inspect)
+
+    demo = commands.add_parser("demo", help="list the built-in demo models")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _scan(options: argparse.Namespace) -> int:
+    checkpoint, clean, suspects = _inputs(options)
+    if options.threads is not None and options.threads < 1:
+        raise ConfigError(f"expected --threads of at least 1, got {options.threads}")
+
+    import dataclasses
+
+    import torch
+
+    from rnp_core.config import preset_config
+    from rnp_core.scan_checkpoint import scan_checkpoint
+
+    if options.device == "cuda":
+        raise ConfigError("this version scans on the CPU; use --device cpu or auto")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    config = preset_config(options.preset, seed=options.seed)
+    config = dataclasses.replace(config, repair=not options.no_repair)
+    with _Bars(hidden=options.quiet or options.json) as bars:
+        report = scan_checkpoint(
+            checkpoint,
+            clean,
+            options.out,
+            suspects_path=suspects,
+            arch=options.arch,
+            num_classes=options.num_classes,
+            class_names=_class_names(options.class_names),
+            normalization=_normalization(options),
+            config=config,
+            force=options.force,
+            on_progress=bars.update,
+        )
+    if options.json:
+        print(report.to_json(), end="")
+    elif not options.quiet:
+        _summary(report, options.out)
+    return EXIT_CODES[report.verdict]
+
+
+def _inputs(options: argparse.Namespace) -> tuple[Path, Path, Path | None]:
+    """Checkpoint, clean images and suspects; a demo model brings its own images."""
+    if not options.checkpoint.startswith(DEMO):
+        if options.clean is None:
+            raise ConfigError("--clean is needed: a folder, zip or npz of clean labelled images")
+        return Path(options.checkpoint), options.clean, options.suspects
+    from rnp_core.demo import find_demo
+
+    demo = find_demo(options.checkpoint.removeprefix(DEMO))
+    return demo.checkpoint, options.clean or demo.clean, options.suspects or demo.suspects
+
+
+def _class_names(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read class names from {path}: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _normalization(options: argparse.Namespace) -> str | Normalization:
+    if options.mean is None and options.std is None:
+        return options.normalization
+    if options.mean is None or options.std is None:
+        raise ConfigError("--mean and --std go together")
+    from rnp_core.model import Normalization
+
+    mean, std = _numbers(options.mean, "--mean"), _numbers(options.std, "--std")
+    if len(mean) != len(std) or any(value <= 0 for value in std):
+        raise ConfigError("expected as many --std values as --mean values, all above 0")
+    return Normalization(mean, std, "given")
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"expected numbers like 0.5,0.5,0.5 for {option}, got {text!r}") from None
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rnp_core.checkpoints import inspect_checkpoint
+
+    inspection = inspect_checkpoint(options.checkpoint)
+    if options.json:
+        print(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False))
+    else:
+        _inspection(inspection)
+    return 2 if inspection.refusal else 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from rnp_core.demo import list_demos
+
+    for demo in list_demos():
+        print(f"{DEMO}{demo.name:14} {demo.title}")
+    print(f"\nScan one with: rnp scan {DEMO}NAME --out DIR")
+    return 0
+
+
+class _Bars:
+    """Live progress bars on standard error; plain lines are left out when it is no terminal."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.fields[stage]:>12}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=hidden or not console.is_terminal,
+        )
+        self._tasks: dict[tuple[str, str], object] = {}
+        self._last = ("", -1)
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._bars.stop()
+
+    def update(self, progress) -> None:  # noqa: ANN001 - rnp_core.progress.Progress
+        """Show one step; a stage that starts again gets a new bar."""
+        key = (progress.stage, progress.message if progress.stage == "triggers" else "")
+        restarted = self._last[0] == str(key) and progress.step < self._last[1]
+        if key not in self._tasks or restarted:
+            self._tasks[key] = self._bars.add_task(
+                progress.message, total=progress.total, stage=progress.stage
+            )
+        self._last = (str(key), progress.step)
+        self._bars.update(
+            self._tasks[key],  # type: ignore[arg-type]
+            completed=progress.step,
+            total=progress.total,
+            description=progress.message,
+        )
+
+
+def _summary(report: ScanReport, out: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    style = {"backdoored": "bold red", "suspicious": "bold yellow", "no_evidence": "bold green"}
+    word = {"no_evidence": "NO EVIDENCE FOUND"}.get(report.verdict, report.verdict.upper())
+    console.print(
+        f"[{style.get(report.verdict, 'bold')}]{word}[/]  score {report.backdoor_score:.2f}"
+    )
+    console.print(escape(report.verdict_reason))
+    facts = Table.grid(padding=(0, 2))
+    model, accuracy = report.model, report.accuracy
+    facts.add_row("model", escape(f"{model.file_name}, {model.architecture}"))
+    facts.add_row("classes", str(model.num_classes))
+    facts.add_row("normalisation", model.normalization.source)
+    facts.add_row(
+        "accuracy",
+        f"{accuracy.clean_before:.3f} before, {accuracy.clean_after:.3f} after removal "
+        f"(n = {accuracy.count})",
+    )
+    if report.suspected_target_labels and accuracy.flip_rate_before is not None:
+        facts.add_row(
+            "trigger",
+            f"flips {accuracy.flip_rate_before:.0%} before, {accuracy.flip_rate_after or 0:.0%} "
+            "after removal (estimated with the recovered trigger)",
+        )
+        facts.add_row("pruned", f"{len(report.pruned_filters)} filters")
+    if report.samples:
+        flagged = sum(sample.flagged for sample in report.samples)
+        facts.add_row("suspects", f"{flagged} of {len(report.samples)} flagged")
+    facts.add_row("time", f"{sum(stage.seconds for stage in report.stages):.0f} s")
+    facts.add_row("results", escape(str(out)))
+    console.print(facts)
+    if report.labels:
+        table = Table("label", "name", "unlearned share", "trigger px", "ratio", "score")
+        for row in sorted(report.labels, key=lambda row: -row.score)[:5]:
+            table.add_row(
+                str(row.label),
+                escape(row.name),
+                f"{row.unlearned_share:.2f}",
+                _number(row.trigger_norm, ".1f"),
+                _number(row.norm_ratio, ".2f"),
+                f"{row.score:.2f}",
+            )
+        console.print(table)
+    for finding in report.findings:
+        if finding.stage in ("file", "data", "verdict"):
+            console.print(escape(f"{finding.severity}: {finding.message}"))
+
+
+def _inspection(inspection: Inspection) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("file", inspection.path),
+        ("sha256", inspection.sha256),
+        ("size", f"{inspection.size_bytes:,} bytes"),
+        ("format", inspection.format),
+        ("reader", inspection.reader),
+        ("layout", inspection.layout),
+        ("architecture", inspection.hints.architecture),
+        ("tensors", len(inspection.tensors)),
+        ("would import", ", ".join(inspection.globals) or "nothing"),
+        ("refused", inspection.refusal),
+    ):
+        if value is not None:
+            facts.add_row(name, escape(str(value)))
+    console.print(facts)
+    for finding in inspection.findings:
+        console.print(escape(f"{finding.severity}: {finding.rule}: {finding.message}"))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None or value != value else format(value, form)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

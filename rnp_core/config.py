@@ -1,0 +1,78 @@
+"""Settings of a whole scan, and the presets that people choose from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnp_core.errors import ConfigError
+from rnp_core.inversion import InversionConfig
+from rnp_core.prune import PruneConfig
+from rnp_core.recover import RecoverConfig
+from rnp_core.repair import RepairConfig
+from rnp_core.target_label import ScoreWeights
+from rnp_core.unlearn import UnlearnConfig
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Settings of :func:`rnp_core.scan.scan`; every stage has its own part."""
+
+    preset: str = "standard"
+    seed: int = 0
+    holdout_share: float = 0.3  # of the clean images, kept out of every fit for checks
+    max_labels: int = 64  # patch triggers are inverted for at most this many labels
+    attributed_samples: int = 6  # flagged images that get attributions
+    suspicious_score: float = 0.5  # backdoor_score from which a model is suspicious
+    backdoored_score: float = 0.8  # and from which it is called backdoored
+    min_clean_accuracy: float = 0.5  # below this share the verdict is inconclusive
+    max_sample_fpr: float = 0.01  # share of clean images that triage may flag
+    repair: bool = True  # fine-tune against the recovered triggers where pruning does not suffice
+    unlearn_stage: UnlearnConfig = field(default_factory=UnlearnConfig)
+    recover_stage: RecoverConfig = field(default_factory=RecoverConfig)
+    invert_stage: InversionConfig = field(default_factory=InversionConfig)
+    prune_stage: PruneConfig = field(default_factory=PruneConfig)
+    repair_stage: RepairConfig = field(default_factory=RepairConfig)
+    weights: ScoreWeights = field(default_factory=ScoreWeights)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout_share < 1:
+            raise ConfigError(f"expected 0 < holdout_share < 1, got {self.holdout_share}")
+        if self.max_labels < 3:
+            raise ConfigError(f"expected max_labels of at least 3, got {self.max_labels}")
+        if not 0 <= self.max_sample_fpr < 1:
+            raise ConfigError(f"expected 0 <= max_sample_fpr < 1, got {self.max_sample_fpr}")
+        if not 0 < self.suspicious_score <= self.backdoored_score < 1:
+            raise ConfigError(
+                "expected 0 < suspicious_score <= backdoored_score < 1, "
+                f"got {self.suspicious_score} and {self.backdoored_score}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the report."""
+        return dataclasses.asdict(self)
+
+
+PRESETS = ("quick", "standard", "thorough")
+
+
+def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
+    """Settings by preset name; every stage draws from ``seed``.
+
+    ``quick`` halves the steps of inversion and recovery, ``thorough`` doubles them.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"expected a preset among {', '.join(PRESETS)}, got {name!r}")
+    factor = {"quick": 0.6, "standard": 1.0, "thorough": 2.0}[name]
+    return ScanConfig(
+        preset=name,
+        seed=seed,
+        unlearn_stage=UnlearnConfig(seed=seed),
+        recover_stage=RecoverConfig(seed=seed, steps=int(80 * factor)),
+        invert_stage=InversionConfig(seed=seed, steps=int(120 * factor)),
+        repair_stage=RepairConfig(seed=seed, steps=int(100 * factor)),
+    )

@@ -1,0 +1,121 @@
+"""Pictures for the report: recovered triggers and attributions, as PNG bytes by relative path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.inversion import RecoveredTrigger
+from rnp_core.model import SuspectModel
+from rnp_core.pictures import (
+    attribution_overlay_png,
+    difference_image,
+    image_png,
+    mask_png,
+    pattern_image,
+    pattern_png,
+    strip_png,
+)
+from rnp_core.progress import OnProgress, ignore_progress
+from rnp_core.report import AttributionRow
+
+
+@dataclass(frozen=True, eq=False)
+class TriggerPictures:
+    """Paths of the three pictures of a trigger."""
+
+    mask_png: str
+    pattern_png: str
+    preview_png: str
+
+
+def draw_trigger(
+    trigger: RecoveredTrigger, defense_set: DefenseSet, pictures: dict[str, bytes]
+) -> TriggerPictures:
+    """Add mask, pattern and a preview (clean, triggered, difference) to ``pictures``."""
+    stem = f"triggers/label{trigger.label}-{trigger.kind}"
+    paths = TriggerPictures(f"{stem}-mask.png", f"{stem}-pattern.png", f"{stem}-preview.png")
+    example = first_other(defense_set, trigger.label)
+    triggered = trigger.apply(example)
+    mask, pattern = trigger.trigger_mask, trigger.trigger_pattern
+    pictures[paths.mask_png] = mask_png(mask.numpy())
+    if trigger.kind == "patch":
+        pictures[paths.pattern_png] = pattern_png(mask.numpy(), pattern.numpy())
+        shown = pattern_image(mask.numpy(), pattern.numpy())
+    else:
+        pictures[paths.pattern_png] = image_png(pattern.numpy())
+        shown = pattern.numpy()
+    before, after = example[0].numpy(), triggered[0].numpy()
+    change = difference_image(before, after, amplify=3.0)
+    pictures[paths.preview_png] = strip_png([before, after, change, shown])
+    return paths
+
+
+def draw_attributions(
+    models: Sequence[tuple[str, SuspectModel]],
+    items: Sequence[tuple[int, Tensor, int]],
+    pictures: dict[str, bytes],
+    *,
+    seed: int,
+    on_progress: OnProgress = ignore_progress,
+) -> list[AttributionRow]:
+    """Attribute every item for every model and method, with one colour scale per image and method.
+
+    Args:
+        models: (name, model), "original" and "repaired".
+        items: (index, image ``(C, H, W)``, target label).
+    """
+    from rnp_core.attribution import attribute  # captum is slow to import
+
+    images = torch.stack([image for _, image, _ in items])
+    targets = torch.tensor([target for _, _, target in items])
+    maps = {
+        name: attribute(model, images, targets, seed=seed, on_progress=on_progress).by_method
+        for name, model in models
+    }
+    rows = []
+    for place, (index, image, target) in enumerate(items):
+        for method in maps[models[0][0]]:
+            found = {name: maps[name][method].maps[place] for name in maps if method in maps[name]}
+            scale = max(float(values.abs().max()) for values in found.values()) or 1.0
+            for name, values in found.items():
+                png = f"attributions/{_file_name(index)}-{method}-{name}.png"
+                pictures[png] = attribution_overlay_png(image.numpy(), values.numpy(), scale=scale)
+                rows.append(AttributionRow(index, method, target, name, png))
+    return rows
+
+
+def draw_filter_maps(
+    model: SuspectModel,
+    image: Tensor,
+    index: int,
+    target: int,
+    filters: dict[str, list[int]],
+    pictures: dict[str, bytes],
+    *,
+    seed: int,
+) -> list[AttributionRow]:
+    """Which pixels of ``image`` ``(C, H, W)`` drive the pruned filters, one picture per layer."""
+    from rnp_core.attribution import attribute_filters
+
+    found = attribute_filters(model, image[None], filters, seed=seed)
+    rows = []
+    for layer, maps in found.maps.items():
+        png = f"attributions/{_file_name(index)}-filters-{layer}.png"
+        pictures[png] = attribution_overlay_png(image.numpy(), maps[0].numpy())
+        rows.append(AttributionRow(index, f"filters:{layer}", target, "original", png))
+    return rows
+
+
+def first_other(defense_set: DefenseSet, label: int) -> Tensor:
+    """The first clean image that is not of ``label``, ``(1, C, H, W)``."""
+    index = int(torch.nonzero(defense_set.labels != label)[0])
+    return defense_set.images[index : index + 1]
+
+
+def _file_name(index: int) -> str:
+    return "triggered" if index < 0 else f"sample{index}"

@@ -1,0 +1,286 @@
+"""The report of a scan: plain values only, enough to redraw every page with no model in memory.
+
+Field names are those of ``report.json``. Scripts outside the project read them: add freely, and
+raise ``SCHEMA_VERSION`` when a meaning changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from rnp_core.errors import ReportError
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["backdoored", "suspicious", "no_evidence", "inconclusive", "error"]
+Severity = Literal["info", "low", "medium", "high", "critical"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the scan found, with the evidence for it."""
+
+    severity: Severity
+    stage: str
+    message: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NormalizationFacts:
+    """Channel mean and std that the model was run with, and where they come from."""
+
+    mean: list[float]
+    std: list[float]
+    source: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What was scanned. File fields are None for a model that was handed over in memory."""
+
+    path: str | None
+    file_name: str | None
+    sha256: str | None
+    size_bytes: int | None
+    format: str | None
+    architecture: str
+    num_classes: int
+    class_names: list[str]
+    input_shape: list[int]
+    normalization: NormalizationFacts
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CleanFacts:
+    """The clean images: how many, their hash, and the count of each class."""
+
+    count: int
+    sha256: str
+    per_class: list[int]
+
+
+@dataclass(frozen=True)
+class SuspectFacts:
+    """The suspect images: how many, and their hash."""
+
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The images that the scan used."""
+
+    clean: CleanFacts
+    suspects: SuspectFacts | None = None
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """Evidence for one label; see ``rnp_core.target_label.LabelEvidence``."""
+
+    label: int
+    name: str
+    unlearned_share: float
+    trigger_norm: float | None
+    norm_ratio: float | None
+    anomaly_index: float | None
+    score: float
+    size_outlier: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class TriggerRow:
+    """One recovered trigger and the pictures of it, as paths relative to the report."""
+
+    label: int
+    kind: str
+    norm: float
+    flip_rate: float
+    flip_rate_repaired: float
+    mask_png: str
+    pattern_png: str
+    preview_png: str
+
+
+@dataclass(frozen=True)
+class FilterRow:
+    """One pruned filter."""
+
+    layer: str
+    index: int
+    mask_value: float
+    score: float
+
+
+@dataclass(frozen=True)
+class AccuracyFacts:
+    """Accuracy and flip rate before and after, on clean images kept out of every fit.
+
+    Intervals are 95 % Wilson intervals; ``count`` is the number of images.
+    """
+
+    clean_before: float
+    clean_after: float
+    interval_before: list[float]
+    interval_after: list[float]
+    count: int
+    flip_rate_before: float | None
+    flip_rate_after: float | None
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """Triage of one suspect image, in input order."""
+
+    index: int
+    id: str
+    predicted: int
+    predicted_repaired: int
+    suspicion_score: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class AttributionRow:
+    """One attribution picture.
+
+    ``index`` is the suspect's index, or -1 for a clean image with the recovered trigger on it;
+    ``model`` is "original" or "repaired".
+    """
+
+    index: int
+    method: str
+    target: int
+    model: str
+    png: str
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """How one stage ended: ``status`` is "done", "skipped" or "failed"."""
+
+    name: str
+    status: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Numbers behind the live curves and the mask picture.
+
+    ``unlearn_shares`` has a row of class shares for every unlearning step. ``filter_masks`` maps a
+    layer to its mask values. ``prune_candidates`` holds [filters, mask value, accuracy, flip rate].
+    """
+
+    unlearn_accuracy: list[float] = field(default_factory=list)
+    unlearn_shares: list[list[float]] = field(default_factory=list)
+    recover_accuracy: list[float] = field(default_factory=list)
+    filter_masks: dict[str, list[float]] = field(default_factory=dict)
+    prune_candidates: list[list[float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """Everything a scan found. See ``rnp_core.scan``."""
+
+    tool_version: str
+    created_at: str
+    seed: int
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    model: ModelFacts
+    data: DataFacts
+    verdict: Verdict
+    backdoor_score: float
+    verdict_reason: str
+    findings: list[Finding]
+    suspected_target_labels: list[int]
+    labels: list[LabelRow]
+    triggers: list[TriggerRow]
+    pruned_filters: list[FilterRow]
+    accuracy: AccuracyFacts
+    samples: list[SampleRow]
+    sample_threshold: float | None
+    attributions: list[AttributionRow]
+    stages: list[StageRow]
+    curves: Curves
+    files: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; NaN and infinity become None."""
+        return _plain(dataclasses.asdict(self))
+
+    def to_json(self) -> str:
+        """The text of ``report.json``."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ScanReport:
+        """The report that :meth:`to_dict` wrote.
+
+        Raises:
+            ReportError: when the schema is newer, or a field is missing or of the wrong form.
+        """
+        version = data.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ReportError(f"expected a report of schema {SCHEMA_VERSION}, got {version!r}")
+        return _build(cls, data, "report")
+
+
+T = TypeVar("T")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(cls: type[T], data: Any, where: str) -> T:
+    """A dataclass from its dictionary, nested ones included."""
+    if not isinstance(data, Mapping):
+        raise ReportError(f"expected an object at {where}, got {type(data).__name__}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if item.name in data:
+            values[item.name] = _value(hints[item.name], data[item.name], f"{where}.{item.name}")
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise ReportError(f"expected a field {item.name!r} at {where}, found none")
+    return cls(**values)
+
+
+def _value(hint: Any, data: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), data, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        if not isinstance(data, list):
+            raise ReportError(f"expected a list at {where}, got {type(data).__name__}")
+        return [_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data)]
+    if origin in (types.UnionType, typing.Union):
+        if data is None:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), data, where)
+    if origin is Literal and data not in arguments:
+        raise ReportError(f"expected one of {', '.join(arguments)} at {where}, got {data!r}")
+    if hint is float and isinstance(data, int):
+        return float(data)
+    return data

@@ -1,0 +1,486 @@
+"""The whole method on one model: unlearn, recover, recover triggers, judge, remove, triage, explain."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rnp_core.assemble import as_suspect_model, check_labels
+from rnp_core.config import ScanConfig
+from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.errors import DataError
+from rnp_core.evidence_pictures import (
+    draw_attributions,
+    draw_filter_maps,
+    draw_trigger,
+    first_other,
+)
+from rnp_core.filter_mask import find_maskable_layers
+from rnp_core.images import class_counts, content_sha256
+from rnp_core.inversion import RecoveredTrigger
+from rnp_core.metrics import flip_rate, predict, wilson_interval
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, ignore_progress
+from rnp_core.prune import group_by_layer
+from rnp_core.recover import RecoverResult, recover
+from rnp_core.removal import RemovalResult, remove_backdoor
+from rnp_core.report import (
+    AccuracyFacts,
+    AttributionRow,
+    CleanFacts,
+    Curves,
+    DataFacts,
+    FilterRow,
+    Finding,
+    LabelRow,
+    ModelFacts,
+    NormalizationFacts,
+    SampleRow,
+    ScanReport,
+    SuspectFacts,
+    TriggerRow,
+)
+from rnp_core.samples import SampleScores, score_samples
+from rnp_core.stage_log import StageLog
+from rnp_core.target_label import LabelEvidence, weigh_labels
+from rnp_core.triggers import recover_triggers
+from rnp_core.unlearn import UnlearnResult, unlearn
+from rnp_core.verdict import judge
+from rnp_core.version import VERSION
+
+STAGES = (
+    "unlearn",
+    "recover",
+    "triggers",
+    "target label",
+    "removal",
+    "samples",
+    "attributions",
+)
+"""Stages of a scan in running order."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """What a scan gives back.
+
+    Attributes:
+        report: the plain report.
+        repaired: the repaired model; the original's copy when nothing was removed.
+        pictures: path relative to the report to PNG bytes.
+    """
+
+    report: ScanReport
+    repaired: SuspectModel
+    pictures: dict[str, bytes]
+
+
+def scan(
+    model: nn.Module,
+    defense_set: DefenseSet,
+    *,
+    suspects: SuspectSet | None = None,
+    config: ScanConfig = ScanConfig(),
+    on_progress: OnProgress = ignore_progress,
+) -> ScanResult:
+    """Scan a classifier for a backdoor with clean images only.
+
+    The model is not changed. The same inputs, config and machine give the same report, times and
+    dates aside.
+
+    Args:
+        model: a :class:`SuspectModel`, or any module that takes images in [0, 1].
+        defense_set: a few hundred clean images of all classes.
+        suspects: images to triage.
+        on_progress: called between steps; may raise :class:`ScanCancelled`.
+
+    Raises:
+        DataError: when the images do not suit the model.
+        ModelError: when the model cannot run on them.
+        ScanCancelled: when the callback raises it.
+    """
+    suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
+    suspect = suspect.to(memory_format=torch.channels_last)
+    warning = check_labels(suspect, defense_set)
+    findings = [Finding("high", "data", warning)] if warning else []
+    fit, held_out = split(defense_set, config.holdout_share, config.seed)
+    log = StageLog()
+
+    unlearned = log.run(
+        "unlearn",
+        lambda: unlearn(suspect, fit, config=config.unlearn_stage, on_progress=on_progress),
+    )
+    recovered = _recover(log, suspect, unlearned, fit, config, on_progress)
+    even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
+    shares = unlearned.unlearned_shares if unlearned else even
+    found = (
+        log.run(
+            "triggers",
+            lambda: recover_triggers(
+                suspect,
+                fit,
+                shares,
+                config=config.invert_stage,
+                max_labels=config.max_labels,
+                weights=config.weights,
+                on_progress=on_progress,
+            ),
+        )
+        or {}
+    )
+    names = [suspect.class_name(label) for label in range(suspect.num_classes)]
+    labels = log.run("target label", lambda: weigh_labels(shares, found, weights=config.weights))
+    labels = labels or ()
+    correct = int((predict(suspect, held_out.images) == held_out.labels).sum())
+    judgement = judge(
+        labels,
+        names,
+        log.rows,
+        clean_accuracy=correct / len(held_out),
+        collapsed=bool(unlearned and unlearned.collapsed),
+        config=config,
+    )
+    findings.extend(judgement.findings)
+    suspected = judgement.suspected_target_labels
+
+    removal = _remove(log, suspect, recovered, fit, suspected, labels, config, on_progress)
+    repaired = removal.model if removal else suspect.copy()
+    if removal and removal.fine_tuned:
+        findings.append(
+            Finding(
+                "info",
+                "removal",
+                "The repaired model was pruned and then fine-tuned on the clean images with the "
+                "recovered triggers; its weights differ beyond the pruned filters.",
+                {"pruned": len(removal.pruned.filters), "disarmed": removal.pruned.disarmed},
+            )
+        )
+
+    scores = None
+    if suspects is None:
+        log.skip("samples", "no suspect images given")
+    else:
+        scores = log.run(
+            "samples",
+            lambda: score_samples(
+                suspect, repaired, suspects, held_out, max_fpr=config.max_sample_fpr
+            ),
+        )
+
+    pictures: dict[str, bytes] = {}
+    shown = _shown_triggers(found, labels, suspected)
+    trigger_rows = _trigger_rows(shown, suspect, repaired, held_out, pictures)
+    attributions = log.run(
+        "attributions",
+        lambda: _explain(
+            suspect,
+            repaired,
+            held_out,
+            suspects,
+            scores,
+            shown,
+            suspected,
+            removal,
+            pictures,
+            config,
+            on_progress,
+        ),
+    )
+    report = ScanReport(
+        tool_version=VERSION,
+        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        seed=config.seed,
+        config=config.to_dict(),
+        environment=environment(),
+        model=_model_facts(suspect),
+        data=_data_facts(defense_set, suspects, suspect.num_classes),
+        verdict=judgement.verdict,
+        backdoor_score=judgement.backdoor_score,
+        verdict_reason=judgement.reason,
+        findings=findings,
+        suspected_target_labels=list(suspected),
+        labels=[_label_row(row, names[row.label]) for row in labels],
+        triggers=trigger_rows,
+        pruned_filters=[
+            FilterRow(f.layer, f.index, f.mask_value, f.score)
+            for f in (removal.pruned.filters if removal else ())
+        ],
+        accuracy=_accuracy(correct, repaired, held_out, trigger_rows),
+        samples=_sample_rows(suspects, scores),
+        sample_threshold=scores.threshold if scores else None,
+        attributions=attributions or [],
+        stages=log.rows,
+        curves=_curves(unlearned, recovered, removal),
+        files={},
+    )
+    return ScanResult(report, repaired, pictures)
+
+
+def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet, DefenseSet]:
+    """Part the clean images into a fitting part and a held-out part of about ``share``, by class.
+
+    Raises:
+        DataError: when one part would be empty.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held: list[Tensor] = []
+    fit: list[Tensor] = []
+    for label in defense_set.labels.unique().tolist():
+        members = torch.nonzero(defense_set.labels == label).flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        count = round(share * len(members))
+        held.append(members[:count])
+        fit.append(members[count:])
+    parts = [torch.cat(part).sort().values for part in (fit, held)]
+    if any(len(part) == 0 for part in parts):
+        raise DataError(f"expected more clean images to hold some out, got {len(defense_set)}")
+    return defense_set.subset(parts[0]), defense_set.subset(parts[1])
+
+
+def environment() -> dict[str, object]:
+    """What the scan ran on, for the report."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": "float32",
+        "platform": platform.platform(),
+    }
+
+
+def _recover(
+    log: StageLog,
+    model: SuspectModel,
+    unlearned: UnlearnResult | None,
+    fit: DefenseSet,
+    config: ScanConfig,
+    on_progress: OnProgress,
+) -> RecoverResult | None:
+    if unlearned is None:
+        log.skip("recover", "unlearning failed")
+        return None
+    return log.run(
+        "recover",
+        lambda: recover(
+            unlearned.model,
+            find_maskable_layers(model, fit.images[:2]),
+            fit,
+            config=config.recover_stage,
+            on_progress=on_progress,
+        ),
+    )
+
+
+def _remove(
+    log: StageLog,
+    model: SuspectModel,
+    recovered: RecoverResult | None,
+    fit: DefenseSet,
+    suspected: Sequence[int],
+    labels: Sequence[LabelEvidence],
+    config: ScanConfig,
+    on_progress: OnProgress,
+) -> RemovalResult | None:
+    if not suspected:
+        log.skip("removal", "no label is suspected, so nothing speaks for pruning")
+        return None
+    if recovered is None:
+        log.skip("removal", "there are no filter masks")
+        return None
+    kinds = dict.fromkeys(["patch", *(labels[label].kind for label in suspected)])
+    return log.run(
+        "removal",
+        lambda: remove_backdoor(
+            model,
+            recovered,
+            fit,
+            suspected,
+            kinds=[kind for kind in kinds if kind],
+            inversion=config.invert_stage,
+            pruning=config.prune_stage,
+            repairing=config.repair_stage if config.repair else None,
+            on_progress=on_progress,
+        ),
+    )
+
+
+def _shown_triggers(
+    found: dict[str, tuple[RecoveredTrigger, ...]],
+    labels: Sequence[LabelEvidence],
+    suspected: Sequence[int],
+) -> list[RecoveredTrigger]:
+    """Triggers for the report: every kind for suspected labels, else the best of the top label."""
+    everything = [trigger for triggers in found.values() for trigger in triggers]
+    if suspected:
+        chosen = [t for label in suspected for t in everything if t.label == label]
+        kind = {label: labels[label].kind for label in suspected}
+        return sorted(chosen, key=lambda t: (suspected.index(t.label), t.kind != kind[t.label]))
+    if not labels:
+        return []
+    top = max(labels, key=lambda row: row.score).label
+    return [t for t in everything if t.label == top][:1]
+
+
+def _trigger_rows(
+    triggers: Sequence[RecoveredTrigger],
+    model: SuspectModel,
+    repaired: SuspectModel,
+    held_out: DefenseSet,
+    pictures: dict[str, bytes],
+) -> list[TriggerRow]:
+    rows = []
+    for trigger in triggers:
+        paths = draw_trigger(trigger, held_out, pictures)
+        rows.append(
+            TriggerRow(
+                label=trigger.label,
+                kind=trigger.kind,
+                norm=trigger.size,
+                flip_rate=flip_rate(model, trigger, held_out),
+                flip_rate_repaired=flip_rate(repaired, trigger, held_out),
+                mask_png=paths.mask_png,
+                pattern_png=paths.pattern_png,
+                preview_png=paths.preview_png,
+            )
+        )
+    return rows
+
+
+def _explain(
+    model: SuspectModel,
+    repaired: SuspectModel,
+    held_out: DefenseSet,
+    suspects: SuspectSet | None,
+    scores: SampleScores | None,
+    triggers: Sequence[RecoveredTrigger],
+    suspected: Sequence[int],
+    removal: RemovalResult | None,
+    pictures: dict[str, bytes],
+    config: ScanConfig,
+    on_progress: OnProgress,
+) -> list[AttributionRow]:
+    """Attributions for a triggered clean image and the most suspicious flagged samples."""
+    items: list[tuple[int, Tensor, int]] = []
+    if suspected and triggers:
+        trigger = triggers[0]
+        image = trigger.apply(first_other(held_out, trigger.label))[0]
+        items.append((-1, image, trigger.label))
+    if suspects is not None and scores is not None:
+        order = scores.suspicion_score.argsort(descending=True, stable=True).tolist()
+        flagged = [i for i in order if scores.flagged[i]][: config.attributed_samples]
+        items += [(i, suspects.images[i], int(scores.predicted[i])) for i in flagged]
+    if not items:
+        return []
+    rows = draw_attributions(
+        [("original", model), ("repaired", repaired)],
+        items,
+        pictures,
+        seed=config.seed,
+        on_progress=on_progress,
+    )
+    if removal and removal.pruned.filters:
+        index, image, target = items[0]
+        filters = group_by_layer(removal.pruned.filters)
+        rows += draw_filter_maps(model, image, index, target, filters, pictures, seed=config.seed)
+    return rows
+
+
+def _accuracy(
+    correct: int, repaired: SuspectModel, held_out: DefenseSet, triggers: Sequence[TriggerRow]
+) -> AccuracyFacts:
+    count = len(held_out)
+    after = int((predict(repaired, held_out.images) == held_out.labels).sum())
+    return AccuracyFacts(
+        clean_before=correct / count,
+        clean_after=after / count,
+        interval_before=list(wilson_interval(correct, count)),
+        interval_after=list(wilson_interval(after, count)),
+        count=count,
+        flip_rate_before=triggers[0].flip_rate if triggers else None,
+        flip_rate_after=triggers[0].flip_rate_repaired if triggers else None,
+    )
+
+
+def _model_facts(model: SuspectModel) -> ModelFacts:
+    return ModelFacts(
+        path=None,
+        file_name=None,
+        sha256=None,
+        size_bytes=None,
+        format=None,
+        architecture=type(model.network).__name__,
+        num_classes=model.num_classes,
+        class_names=list(model.class_names),
+        input_shape=list(model.input_shape),
+        normalization=NormalizationFacts(
+            list(model.normalization.mean), list(model.normalization.std), model.normalization.source
+        ),
+    )
+
+
+def _data_facts(clean: DefenseSet, suspects: SuspectSet | None, classes: int) -> DataFacts:
+    return DataFacts(
+        clean=CleanFacts(
+            count=len(clean),
+            sha256=content_sha256(clean.images, clean.labels),
+            per_class=list(class_counts(clean.labels, classes)),
+        ),
+        suspects=SuspectFacts(len(suspects), content_sha256(suspects.images, None))
+        if suspects
+        else None,
+    )
+
+
+def _label_row(row: LabelEvidence, name: str) -> LabelRow:
+    return LabelRow(
+        label=row.label,
+        name=name,
+        unlearned_share=row.unlearned_share,
+        trigger_norm=row.trigger_norm,
+        norm_ratio=row.norm_ratio,
+        anomaly_index=row.anomaly_index,
+        score=row.score,
+        size_outlier=row.size_outlier,
+        kind=row.kind,
+    )
+
+
+def _sample_rows(suspects: SuspectSet | None, scores: SampleScores | None) -> list[SampleRow]:
+    if suspects is None or scores is None:
+        return []
+    return [
+        SampleRow(
+            index=index,
+            id=name,
+            predicted=int(scores.predicted[index]),
+            predicted_repaired=int(scores.predicted_repaired[index]),
+            suspicion_score=float(scores.suspicion_score[index]),
+            flagged=bool(scores.flagged[index]),
+        )
+        for index, name in enumerate(suspects.ids)
+    ]
+
+
+def _curves(
+    unlearned: UnlearnResult | None,
+    recovered: RecoverResult | None,
+    removal: RemovalResult | None,
+) -> Curves:
+    return Curves(
+        unlearn_accuracy=unlearned.accuracy.tolist() if unlearned else [],
+        unlearn_shares=unlearned.shares.tolist() if unlearned else [],
+        recover_accuracy=recovered.accuracy.tolist() if recovered else [],
+        filter_masks={name: values.tolist() for name, values in recovered.filter_mask.items()}
+        if recovered
+        else {},
+        prune_candidates=[
+            [float(c.count), c.mask_value, c.clean_accuracy, c.flip_rate]
+            for c in (removal.pruned.candidates if removal else ())
+        ],
+    )

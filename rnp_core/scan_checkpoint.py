@@ -1,0 +1,180 @@
+"""Scan a file: read it, assemble the model, read the images, scan, write the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rnp_core.assemble import assemble, plan_network
+from rnp_core.checkpoints import Checkpoint, load_checkpoint
+from rnp_core.config import ScanConfig
+from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.errors import CheckpointError
+from rnp_core.images import ReadImages, read_defense_set, read_suspects
+from rnp_core.model import Normalization, SuspectModel
+from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.report import Finding, ScanReport, StageRow
+from rnp_core.run_folder import REPAIRED_NAME, check_target, write_run
+from rnp_core.scan import scan
+
+MAX_CLEAN = 2000
+"""Clean images used at most; more are sampled by class with the seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A checkpoint ready to scan."""
+
+    checkpoint: Checkpoint
+    architecture: str
+    model: SuspectModel
+    clean: ReadImages[DefenseSet]
+    suspects: ReadImages[SuspectSet] | None
+
+
+def load_subject(
+    checkpoint_path: Path,
+    clean_path: Path,
+    *,
+    suspects_path: Path | None = None,
+    arch: str | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    normalization: str | Normalization = "auto",
+    seed: int = 0,
+) -> Subject:
+    """Read a checkpoint and its images, and assemble the model.
+
+    Raises:
+        CheckpointError: when the file cannot or must not be read, or holds NaN or infinity.
+        ArchitectureError: when no network fits.
+        DataError: when the images cannot be used.
+        ModelError: when the model does not run on them.
+    """
+    checkpoint = load_checkpoint(checkpoint_path)
+    if checkpoint.non_finite:
+        shown = ", ".join(checkpoint.non_finite[:5])
+        raise CheckpointError(
+            f"expected finite weights, {len(checkpoint.non_finite)} tensor(s) hold NaN or "
+            f"infinity: {shown}"
+        )
+    hints = checkpoint.hints
+    plan = plan_network(checkpoint.state, arch=arch, num_classes=num_classes)
+    names = tuple(class_names or hints.class_names)
+    size = hints.input_size[-1] if hints.input_size else plan.input_size
+    clean = read_defense_set(
+        clean_path,
+        channels=plan.in_channels,
+        size=size,
+        class_names=names or None,
+        num_classes=plan.num_classes,
+        max_images=MAX_CLEAN,
+        seed=seed,
+    )
+    if normalization == "auto" and hints.mean and hints.std:
+        normalization = Normalization(tuple(hints.mean), tuple(hints.std), "config")
+    model = assemble(
+        plan,
+        checkpoint.state,
+        clean.images,
+        normalization=normalization,
+        class_names=names or clean.images.class_names,
+    )
+    suspects = None
+    if suspects_path is not None:
+        suspects = read_suspects(
+            suspects_path, channels=model.input_shape[0], size=model.input_shape[-1]
+        )
+    return Subject(checkpoint, plan.architecture, model, clean, suspects)
+
+
+def scan_checkpoint(
+    checkpoint_path: Path,
+    clean_path: Path,
+    out: Path,
+    *,
+    suspects_path: Path | None = None,
+    arch: str | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    normalization: str | Normalization = "auto",
+    config: ScanConfig = ScanConfig(),
+    force: bool = False,
+    on_progress: OnProgress = ignore_progress,
+) -> ScanReport:
+    """Scan a checkpoint file and write the run folder ``out``.
+
+    Nothing is written before the scan is done, and then all of it at once.
+
+    Raises:
+        RnpError: see :func:`load_subject`, :func:`rnp_core.scan.scan` and
+            :func:`rnp_core.run_folder.write_run`.
+    """
+    check_target(out, force=force)
+    on_progress(Progress("load", 0, 1, checkpoint_path.name))
+    start = time.perf_counter()
+    subject = load_subject(
+        checkpoint_path,
+        clean_path,
+        suspects_path=suspects_path,
+        arch=arch,
+        num_classes=num_classes,
+        class_names=class_names,
+        normalization=normalization,
+        seed=config.seed,
+    )
+    loading = StageRow("load", "done", time.perf_counter() - start, subject.checkpoint.reader)
+    on_progress(Progress("load", 1, 1, subject.architecture))
+    result = scan(
+        subject.model,
+        subject.clean.images,
+        suspects=subject.suspects.images if subject.suspects else None,
+        config=config,
+        on_progress=on_progress,
+    )
+    report = _with_file_facts(result.report, subject, loading)
+    write_run(
+        out,
+        report,
+        pictures=result.pictures,
+        repaired_state=_repaired_state(result.repaired, subject.checkpoint),
+        force=force,
+    )
+    return report
+
+
+def _with_file_facts(report: ScanReport, subject: Subject, loading: StageRow) -> ScanReport:
+    checkpoint = subject.checkpoint
+    findings = [
+        Finding(f.severity, "file", f.message, {**f.evidence, "rule": f.rule, "atlas": list(f.atlas)})
+        for f in checkpoint.findings
+    ]
+    notes = [*subject.clean.warnings, *(subject.suspects.warnings if subject.suspects else ())]
+    findings += [Finding("low", "data", note) for note in notes]
+    return dataclasses.replace(
+        report,
+        model=dataclasses.replace(
+            report.model,
+            path=str(checkpoint.path),
+            file_name=checkpoint.file_name,
+            sha256=checkpoint.sha256,
+            size_bytes=checkpoint.size_bytes,
+            format=checkpoint.format,
+            architecture=subject.architecture,
+            findings=[dataclasses.asdict(f) for f in checkpoint.findings],
+        ),
+        findings=[*report.findings, *findings],
+        stages=[loading, *report.stages],
+        files={"repaired_model": REPAIRED_NAME},
+    )
+
+
+def _repaired_state(repaired: SuspectModel, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Repaired weights under the input's own key names, and only those."""
+    state = repaired.network.state_dict()
+    return {name: state[name] for name in checkpoint.state if name in state}

@@ -1,0 +1,119 @@
+"""Suspected target labels: what every stage says about each label, joined into one score.
+
+Two independent kinds of evidence are joined. Unlearning sends clean images to the target label
+(RNP, section 4.4), and the trigger that leads to the target is much smaller than those that lead to
+other labels (Neural Cleanse). Each alone fires on some clean models; together they seldom do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from rnp_core.inversion import RecoveredTrigger
+from rnp_core.metrics import anomaly_index
+
+SIZE_SPREAD = 0.28
+"""Standard deviation of the log of trigger sizes between innocent labels of one model."""
+
+
+@dataclass(frozen=True)
+class ScoreWeights:
+    """Logistic model of a label's score. Fitted on the tuning half of the benchmark models."""
+
+    bias: float = -2.6
+    outlier: float = 4.0  # per unit of size_outlier
+    share: float = 4.0  # per unit of unlearned_share above the even share
+    min_flip_rate: float = 0.5  # a trigger that flips less does not count as small
+
+
+@dataclass(frozen=True)
+class LabelEvidence:
+    """What the stages say about one label.
+
+    Attributes:
+        label: class index.
+        unlearned_share: share of clean images that the unlearned model predicts as it; [0, 1].
+        trigger_norm: size of its patch trigger in pixels, NaN when it was not inverted.
+        norm_ratio: smallest, over the kinds of trigger, of its size / median size of the labels.
+        anomaly_index: of the patch size, positive when below the median; Neural Cleanse flags
+            values above 2.
+        kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
+        size_outlier: ``-ln(norm_ratio)`` less what the smallest of K innocent labels reaches by
+            chance; above 0 is unusual.
+        score: chance that the label is a target, by the logistic model; [0, 1].
+    """
+
+    label: int
+    unlearned_share: float
+    trigger_norm: float
+    norm_ratio: float
+    anomaly_index: float
+    kind: str
+    size_outlier: float
+    score: float
+
+
+def weigh_labels(
+    unlearned_shares: Tensor,
+    triggers: Mapping[str, Sequence[RecoveredTrigger]],
+    *,
+    weights: ScoreWeights = ScoreWeights(),
+) -> tuple[LabelEvidence, ...]:
+    """Join the evidence for every label, in label order.
+
+    Args:
+        unlearned_shares: ``(K,)`` from :func:`rnp_core.unlearn.unlearn`.
+        triggers: kind to recovered triggers; a kind may cover only some labels, at least three for
+            its median to mean something.
+    """
+    count = len(unlearned_shares)
+    chance = SIZE_SPREAD * math.sqrt(2 * math.log(count))
+    ratios: dict[str, np.ndarray] = {}
+    for kind, found in triggers.items():
+        sizes = np.full(count, np.nan)
+        for trigger in found:
+            sizes[trigger.label] = trigger.size
+        ratio = sizes / np.nanmedian(sizes)
+        for trigger in found:
+            if trigger.flip_rate < weights.min_flip_rate:
+                ratio[trigger.label] = max(1.0, ratio[trigger.label])
+        ratios[kind] = ratio
+    norms = np.full(count, np.nan)
+    for trigger in triggers.get("patch", ()):
+        norms[trigger.label] = trigger.size
+    anomalies = anomaly_index(norms) if np.isfinite(norms).any() else norms
+
+    evidence = []
+    for label in range(count):
+        own = {k: r[label] for k, r in ratios.items() if np.isfinite(r[label])}
+        kind = min(own, key=lambda k: own[k]) if own else ""
+        ratio = own[kind] if own else math.nan
+        outlier = -math.log(ratio) - chance if own else -chance
+        share = float(unlearned_shares[label])
+        logit = weights.bias + weights.outlier * outlier + weights.share * (share - 1 / count)
+        evidence.append(
+            LabelEvidence(
+                label=label,
+                unlearned_share=share,
+                trigger_norm=float(norms[label]),
+                norm_ratio=float(ratio),
+                anomaly_index=float(anomalies[label]),
+                kind=kind,
+                size_outlier=float(outlier),
+                score=1 / (1 + math.exp(-logit)),
+            )
+        )
+    return tuple(evidence)
+
+
+def suspected_target_labels(
+    evidence: Sequence[LabelEvidence], *, min_score: float = 0.5
+) -> tuple[int, ...]:
+    """Labels with at least ``min_score``, most suspicious first; empty when there are none."""
+    ranked = sorted(evidence, key=lambda row: (-row.score, row.label))
+    return tuple(row.label for row in ranked if row.score >= min_score)

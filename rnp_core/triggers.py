@@ -1,0 +1,66 @@
+"""Which triggers to recover for which labels, in the order that spends least."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnp_core.data import DefenseSet
+from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, ignore_progress
+from rnp_core.target_label import ScoreWeights, weigh_labels
+
+COMPARED_LABELS = 8
+"""Labels for which the second and third kind of trigger are inverted: the leaders and a control
+group that gives the median."""
+
+
+def recover_triggers(
+    model: SuspectModel,
+    defense_set: DefenseSet,
+    unlearned_shares: Tensor,
+    *,
+    config: InversionConfig = InversionConfig(),
+    max_labels: int = 64,
+    enough_score: float = 0.9,
+    weights: ScoreWeights = ScoreWeights(),
+    on_progress: OnProgress = ignore_progress,
+) -> dict[str, tuple[RecoveredTrigger, ...]]:
+    """Recover triggers, patches first; additive and warp triggers only where patches leave doubt.
+
+    Args:
+        unlearned_shares: ``(K,)`` from unlearning; decides which labels lead.
+        max_labels: with more classes, patches are inverted for the leading half and an evenly
+            spaced control group.
+        enough_score: label score at which further kinds add nothing.
+
+    Returns:
+        Kind to recovered triggers, in the order in which they were recovered.
+    """
+    leaders = unlearned_shares.argsort(descending=True, stable=True).tolist()
+    labels = _with_controls(leaders[: max_labels // 2], leaders, max_labels)
+    found = {
+        "patch": invert(
+            model, defense_set, labels, kind="patch", config=config, on_progress=on_progress
+        )
+    }
+    scores = [row.score for row in weigh_labels(unlearned_shares, found, weights=weights)]
+    if max(scores) >= enough_score:
+        return found
+    ranked = torch.tensor(scores).argsort(descending=True, stable=True).tolist()
+    first = list(dict.fromkeys([*leaders[:3], *ranked[:3]]))
+    compared = _with_controls(first, leaders, COMPARED_LABELS)
+    for kind in ("additive", "warp"):
+        found[kind] = invert(
+            model, defense_set, compared, kind=kind, config=config, on_progress=on_progress
+        )
+    return found
+
+
+def _with_controls(first: list[int], everyone: list[int], count: int) -> list[int]:
+    """``first`` and evenly spaced others up to ``count`` labels, sorted."""
+    others = [label for label in everyone if label not in first]
+    wanted = max(0, min(count, len(everyone)) - len(first))
+    step = len(others) / wanted if wanted else 0
+    return sorted(first + [others[int(place * step)] for place in range(wanted)])

@@ -1,0 +1,112 @@
+"""From evidence to a verdict: the one place where findings become a word and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnp_core.config import ScanConfig
+from rnp_core.report import Finding, StageRow, Verdict
+from rnp_core.target_label import LabelEvidence, suspected_target_labels
+
+DECISIVE_STAGES = ("unlearn", "triggers")
+"""A verdict without one of these is inconclusive unless the others accuse the model."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, its score in [0, 1] (higher is more suspicious), and why in one sentence."""
+
+    verdict: Verdict
+    backdoor_score: float
+    reason: str
+    suspected_target_labels: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+
+def judge(
+    labels: Sequence[LabelEvidence],
+    names: Sequence[str],
+    stages: Sequence[StageRow],
+    *,
+    clean_accuracy: float,
+    collapsed: bool,
+    config: ScanConfig,
+) -> Judgement:
+    """The verdict on a model.
+
+    The score is that of the most suspicious label. A failed or missing stage can make the verdict
+    inconclusive but never milder, and no verdict says "clean".
+
+    Args:
+        names: name of each label.
+        clean_accuracy: of the original model on the held-out clean images.
+        collapsed: whether unlearning reached its stop accuracy.
+    """
+    suspected = suspected_target_labels(labels, min_score=config.suspicious_score)
+    score = max((row.score for row in labels), default=0.0)
+    findings = [_label_finding(labels[label], names[label], config) for label in suspected]
+    gaps = [
+        f"stage {stage.name} {stage.status}: {stage.detail}"
+        for stage in stages
+        if stage.name in DECISIVE_STAGES and stage.status != "done"
+    ]
+    if not collapsed and "unlearn" not in {gap.split()[1] for gap in gaps}:
+        gaps.append("unlearning did not bring the accuracy down")
+    if clean_accuracy < config.min_clean_accuracy:
+        gaps.append(
+            f"the model gets only {clean_accuracy:.0%} of the clean images right, so its "
+            "behaviour on them says little"
+        )
+    if suspected and score >= config.backdoored_score:
+        verdict: Verdict = "backdoored"
+        reason = findings[0].message
+    elif gaps:
+        verdict, reason = "inconclusive", "; ".join(gaps) + "."
+    elif suspected:
+        verdict, reason = "suspicious", findings[0].message
+    else:
+        top = max(labels, key=lambda row: row.score)
+        verdict = "no_evidence"
+        reason = (
+            "No evidence of a backdoor found by these checks: no label needs an unusually small "
+            f"trigger (the smallest ratio to the median is {_smallest_ratio(labels):.2f}), and "
+            f"the most suspicious label {_called(names[top.label], top.label)} scores "
+            f"{top.score:.2f}."
+        )
+    findings.extend(Finding("medium", "verdict", gap) for gap in gaps)
+    return Judgement(verdict, score, reason, suspected, tuple(findings))
+
+
+def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding:
+    severity = "critical" if row.score >= config.backdoored_score else "high"
+    parts = []
+    if row.kind:
+        parts.append(
+            f"a {row.kind} trigger of {row.norm_ratio:.2f} times the median size sends other "
+            "classes to it"
+        )
+    parts.append(f"the unlearned model sends {row.unlearned_share:.0%} of clean images to it")
+    return Finding(
+        severity,
+        "target label",
+        f"Label {_called(name, row.label)} behaves like the target of a backdoor: "
+        + ", and ".join(parts)
+        + ".",
+        {
+            "label": row.label,
+            "norm_ratio": row.norm_ratio,
+            "unlearned_share": row.unlearned_share,
+            "anomaly_index": row.anomaly_index,
+            "score": row.score,
+            "atlas": ["AML.T0018.000", "AML.T0043.004"],
+        },
+    )
+
+
+def _called(name: str, label: int) -> str:
+    return str(label) if name == str(label) else f"{label} ({name})"
+
+
+def _smallest_ratio(labels: Sequence[LabelEvidence]) -> float:
+    return min((row.norm_ratio for row in labels if row.norm_ratio == row.norm_ratio), default=1.0)
