@@ -25,8 +25,9 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Usual normalisations by name, as (mean, std) of images in [0, 1]."""
 
-_SCREENED = 96  # images for the first look at every variant and normalisation
+_SCREENED = 64  # images for the first look at every variant and normalisation
 _FINALISTS = 4
+_CARRIED_ON = 2  # normalisations that are tried on every further variant
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ def plan_network(
     )
 
 
-def _plan_callable(
-    state: Mapping[str, Tensor], arch: str, num_classes: int | None
-) -> NetworkPlan:
+def _plan_callable(state: Mapping[str, Tensor], arch: str, num_classes: int | None) -> NetworkPlan:
     weights = [tensor for tensor in state.values() if tensor.ndim in (2, 4)]
     if not weights:
         raise ArchitectureError("expected convolution or linear weights in the checkpoint")
@@ -104,8 +103,7 @@ def assemble(
     """Build the network, load ``state`` strictly, and choose what the tensors leave open.
 
     Variants (activation, pooling) and, with ``"auto"``, normalisations are tried on the clean
-    images; the first one with the best accuracy is taken, and a later one only if it is better by
-    more than one image in a hundred.
+    images; the best accuracy is taken, the earlier one in a tie.
 
     Raises:
         ConfigError: for an unknown normalisation name.
@@ -120,9 +118,10 @@ def assemble(
     for _, build in plan.variants:
         network = build()
         _load(network, state)
+        network.eval()
         for choice in choices:
             model = SuspectModel(
-                network.eval(),
+                network,
                 normalization=choice,
                 num_classes=plan.num_classes,
                 input_shape=shape,  # type: ignore[arg-type]
@@ -133,6 +132,9 @@ def assemble(
                 tried.append((_accuracy(model, screen), -len(tried), model))
             except (RuntimeError, ValueError) as error:
                 problem = str(error).splitlines()[0]
+        if len(plan.variants) > 1 and len(tried) == len(choices) > 1:
+            leading = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_CARRIED_ON]
+            choices = [model.normalization for _, _, model in leading]
     if not tried:
         raise ModelError(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
@@ -143,7 +145,7 @@ def assemble(
     best, best_accuracy = finalists[0][2], -1.0
     for _, _, model in finalists:
         accuracy = _accuracy(model, defense_set)
-        if accuracy > best_accuracy + 0.01 or best_accuracy < 0:
+        if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
     return best.copy()
 
@@ -220,6 +222,8 @@ def _normalizations(wanted: str | Normalization, channels: int) -> list[Normaliz
     found = []
     for name in names:
         mean, std = NORMALIZATIONS[name]
+        if wanted == "auto" and len(mean) != channels and len(set(mean)) > 1:
+            continue  # colour statistics say nothing about grey images
         if wanted == "auto" and channels == 3 and len(mean) == 1:
             continue
         found.append(Normalization(_fit(mean, channels), _fit(std, channels), name))

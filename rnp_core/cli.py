@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rnp", description="Find backdoors in PyTorch image classifiers with clean images only."
+        prog="rnp",
+        description="Find backdoors in PyTorch image classifiers with clean images only.",
     )
     parser.add_argument("--version", action="version", version=f"rnp {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -74,9 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
         "or mnist",
     )
-    scan.add_argument(
-        "--preset", choices=("quick", "standard", "thorough"), default="standard"
-    )
+    scan.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
     scan.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     scan.add_argument("--threads", type=int, help="CPU threads (default: all)")
     scan.add_argument("--seed", type=int, default=0)

@@ -48,7 +48,7 @@ def list_demos() -> tuple[DemoModel, ...]:
         RnpError: when the assets are missing or incomplete.
     """
     folder = _folder()
-    cards = sorted((folder / "models").glob("*.json"))
+    cards = sorted((folder / "models").glob("*.json"), key=lambda path: path.stem)
     if not cards:
         raise RnpError(
             f"expected the cards of the demo models in {folder / 'models'}, found none; make them "

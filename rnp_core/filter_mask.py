@@ -11,7 +11,7 @@ silent instead of passing a constant on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,10 +61,16 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
     order: list[str] = []
     followed_by_norm: set[str] = set()
 
-    def record(name: str):  # noqa: ANN202 - a forward hook
-        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            if isinstance(module, _BATCH_NORMS) and id(inputs[0]) in outputs:
-                followed_by_norm.add(outputs[id(inputs[0])])
+    def record(name: str) -> Callable[..., None]:
+        def hook(
+            module: nn.Module,
+            inputs: tuple[object, ...],
+            named_inputs: dict[str, object],
+            output: object,
+        ) -> None:
+            source = id(inputs[0] if inputs else named_inputs.get("input"))
+            if isinstance(module, _BATCH_NORMS) and source in outputs:
+                followed_by_norm.add(outputs[source])
             if isinstance(output, Tensor):
                 outputs[id(output)] = name
                 kept.append(output)
@@ -76,23 +82,26 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
     modules = dict(duplicate.network.named_modules())
     for name, module in modules.items():
         if isinstance(module, (*_BATCH_NORMS, *_WEIGHTED, nn.LayerNorm)):
-            module.register_forward_hook(record(name))
+            module.register_forward_hook(record(name), with_kwargs=True)
     with torch.no_grad():
         logits = take_logits(duplicate.network((images - duplicate._mean) / duplicate._std))
     producer = outputs.get(id(logits))
-    if producer is None:  # something without parameters makes the output: drop the last linear layer
+    if (
+        producer is None
+    ):  # something without parameters makes the output: drop the last linear layer
         weighted = [name for name in order if isinstance(modules[name], _WEIGHTED)]
         producer = weighted[-1] if weighted else None
 
+    parameters = dict(duplicate.network.named_parameters())
     layers = []
     for name in order:
         module = modules[name]
-        weight = getattr(module, "weight", None)
+        weight = parameters.get(f"{name}.weight")  # None if computed, or shared with a layer before
         if name in followed_by_norm or name == producer or weight is None:
             continue
         if isinstance(module, nn.LayerNorm) and weight.ndim != 1:
             continue
-        layers.append(MaskableLayer(name, weight.shape[0], module.bias is not None))
+        layers.append(MaskableLayer(name, weight.shape[0], f"{name}.bias" in parameters))
     if not layers:
         raise ModelError("expected a network with at least one hidden layer to mask, found none")
     return tuple(layers)

@@ -75,7 +75,7 @@ def anomaly_index(sizes: np.ndarray) -> np.ndarray:
     deviation = median - sizes
     mad = 1.4826 * np.nanmedian(np.abs(deviation))
     if mad == 0:
-        return np.where(deviation == 0, 0.0, np.sign(deviation) * np.inf)
+        return np.sign(deviation) * np.where(deviation == 0, 0.0, np.inf)
     return deviation / mad
 
 

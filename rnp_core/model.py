@@ -105,4 +105,6 @@ def take_logits(output: object) -> Tensor:
         return take_logits(output["logits"] if "logits" in output else next(iter(output.values())))
     if isinstance(output, (tuple, list)) and output:
         return take_logits(output[0])
-    raise ModelError(f"expected the network to return a tensor of logits, got {type(output).__name__}")
+    raise ModelError(
+        f"expected the network to return a tensor of logits, got {type(output).__name__}"
+    )

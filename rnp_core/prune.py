@@ -181,5 +181,3 @@ def _choose(candidates: Sequence[PruneCandidate], config: PruneConfig) -> PruneC
     best = min(allowed, key=lambda c: (c.flip_rate if c.flip_rate == c.flip_rate else 1.0, c.count))
     useful = candidates[0].flip_rate - best.flip_rate > 0.1
     return best if useful else candidates[0]
-
-

@@ -22,7 +22,7 @@ from rnp_core.unlearn import use_batch_statistics
 class RecoverConfig:
     """Settings of :func:`recover`."""
 
-    steps: int = 80  # gradient steps (official: 20 epochs of 4 batches)
+    steps: int = 40  # gradient steps (official: 20 epochs of 4 batches)
     batch_size: int = 128  # images (official)
     learning_rate: float = 0.2  # of the masks (official)
     momentum: float = 0.9  # SGD (official)
@@ -73,9 +73,7 @@ def recover(
     use_batch_statistics(network)
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     masks = {name: values.requires_grad_(True) for name, values in full_mask(layers).items()}
-    optimizer = torch.optim.SGD(
-        masks.values(), lr=config.learning_rate, momentum=config.momentum
-    )
+    optimizer = torch.optim.SGD(masks.values(), lr=config.learning_rate, momentum=config.momentum)
     total = {name: torch.zeros_like(values) for name, values in masks.items()}
     accuracy: list[float] = []
     history: list[Tensor] = []

@@ -64,9 +64,7 @@ def remove_backdoor(
             triggers += invert(
                 model, defense_set, labels, kind=kind, config=strong, on_progress=on_progress
             )
-    pruned = prune(
-        model, recovered, defense_set, triggers, config=pruning, on_progress=on_progress
-    )
+    pruned = prune(model, recovered, defense_set, triggers, config=pruning, on_progress=on_progress)
     if not triggers or repairing is None:
         return RemovalResult(pruned.model, pruned, False, triggers)
     repaired = repair(

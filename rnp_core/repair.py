@@ -57,9 +57,7 @@ def repair(
     silent = [p.detach() == 0 for p in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.SGD(
-        parameters, lr=config.learning_rate, momentum=config.momentum
-    )
+    optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.steps):

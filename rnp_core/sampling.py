@@ -24,15 +24,15 @@ def epoch_batches(count: int, batch_size: int, generator: torch.Generator) -> It
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One random shift for the batch: crop after reflection padding by an eighth of the side.
+    """One random shift for the batch: crop after reflection padding by 1/8 of the shorter side.
 
     Flips are left out: they change the class of a traffic sign or a digit.
 
     Args:
         images: ``(N, C, H, W)``.
     """
-    pad = max(1, images.shape[-1] // 8)
     height, width = images.shape[-2:]
+    pad = max(1, min(height, width) // 8)
     top, left = (int(v) for v in torch.randint(0, 2 * pad + 1, (2,), generator=generator))
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
     return padded[..., top : top + height, left : left + width]

@@ -118,6 +118,7 @@ def scan(
     recovered = _recover(log, suspect, unlearned, fit, config, on_progress)
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
+    batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
     found = (
         log.run(
             "triggers",
@@ -125,6 +126,7 @@ def scan(
                 suspect,
                 fit,
                 shares,
+                used_batch_statistics=batch_statistics,
                 config=config.invert_stage,
                 max_labels=config.max_labels,
                 weights=config.weights,
@@ -134,8 +136,15 @@ def scan(
         or {}
     )
     names = [suspect.class_name(label) for label in range(suspect.num_classes)]
-    labels = log.run("target label", lambda: weigh_labels(shares, found, weights=config.weights))
-    labels = labels or ()
+    labels = (
+        log.run(
+            "target label",
+            lambda: weigh_labels(
+                shares, found, used_batch_statistics=batch_statistics, weights=config.weights
+            ),
+        )
+        or ()
+    )
     correct = int((predict(suspect, held_out.images) == held_out.labels).sum())
     judgement = judge(
         labels,
@@ -419,7 +428,9 @@ def _model_facts(model: SuspectModel) -> ModelFacts:
         class_names=list(model.class_names),
         input_shape=list(model.input_shape),
         normalization=NormalizationFacts(
-            list(model.normalization.mean), list(model.normalization.std), model.normalization.source
+            list(model.normalization.mean),
+            list(model.normalization.std),
+            model.normalization.source,
         ),
     )
 

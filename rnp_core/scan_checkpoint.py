@@ -151,7 +151,9 @@ def scan_checkpoint(
 def _with_file_facts(report: ScanReport, subject: Subject, loading: StageRow) -> ScanReport:
     checkpoint = subject.checkpoint
     findings = [
-        Finding(f.severity, "file", f.message, {**f.evidence, "rule": f.rule, "atlas": list(f.atlas)})
+        Finding(
+            f.severity, "file", f.message, {**f.evidence, "rule": f.rule, "atlas": list(f.atlas)}
+        )
         for f in checkpoint.findings
     ]
     notes = [*subject.clean.warnings, *(subject.suspects.warnings if subject.suspects else ())]

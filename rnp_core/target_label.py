@@ -28,6 +28,7 @@ class ScoreWeights:
     bias: float = -2.6
     outlier: float = 4.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
+    share_without_norm: float = 1.0  # the same for networks without BatchNorm
     min_flip_rate: float = 0.5  # a trigger that flips less does not count as small
 
 
@@ -62,6 +63,7 @@ def weigh_labels(
     unlearned_shares: Tensor,
     triggers: Mapping[str, Sequence[RecoveredTrigger]],
     *,
+    used_batch_statistics: bool = True,
     weights: ScoreWeights = ScoreWeights(),
 ) -> tuple[LabelEvidence, ...]:
     """Join the evidence for every label, in label order.
@@ -69,23 +71,26 @@ def weigh_labels(
     Args:
         unlearned_shares: ``(K,)`` from :func:`rnp_core.unlearn.unlearn`.
         triggers: kind to recovered triggers; a kind may cover only some labels, at least three for
-            its median to mean something.
+            its median to mean something. Of several triggers for a label, the smallest counts.
+        used_batch_statistics: of the unlearning; without, the shares weigh less.
     """
     count = len(unlearned_shares)
+    share_weight = weights.share if used_batch_statistics else weights.share_without_norm
     chance = SIZE_SPREAD * math.sqrt(2 * math.log(count))
     ratios: dict[str, np.ndarray] = {}
+    norms = np.full(count, np.nan)
     for kind, found in triggers.items():
         sizes = np.full(count, np.nan)
         for trigger in found:
-            sizes[trigger.label] = trigger.size
-        ratio = sizes / np.nanmedian(sizes)
+            if trigger.flip_rate >= weights.min_flip_rate:
+                sizes[trigger.label] = np.fmin(sizes[trigger.label], trigger.size)
+        median = np.nanmedian([trigger.size for trigger in found])
+        ratios[kind] = sizes / median
         for trigger in found:
-            if trigger.flip_rate < weights.min_flip_rate:
-                ratio[trigger.label] = max(1.0, ratio[trigger.label])
-        ratios[kind] = ratio
-    norms = np.full(count, np.nan)
-    for trigger in triggers.get("patch", ()):
-        norms[trigger.label] = trigger.size
+            if np.isnan(sizes[trigger.label]):
+                ratios[kind][trigger.label] = max(1.0, trigger.size / median)
+        if kind == "patch":
+            norms = np.fmin(norms, sizes)
     anomalies = anomaly_index(norms) if np.isfinite(norms).any() else norms
 
     evidence = []
@@ -95,7 +100,7 @@ def weigh_labels(
         ratio = own[kind] if own else math.nan
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
-        logit = weights.bias + weights.outlier * outlier + weights.share * (share - 1 / count)
+        logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
         evidence.append(
             LabelEvidence(
                 label=label,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -11,9 +13,9 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.target_label import ScoreWeights, weigh_labels
 
-COMPARED_LABELS = 8
-"""Labels for which the second and third kind of trigger are inverted: the leaders and a control
-group that gives the median."""
+COMPARED_LABELS = 7
+"""Labels that get a second look where patches leave doubt: the leaders and a control group that
+gives the median."""
 
 
 def recover_triggers(
@@ -21,13 +23,17 @@ def recover_triggers(
     defense_set: DefenseSet,
     unlearned_shares: Tensor,
     *,
+    used_batch_statistics: bool = True,
     config: InversionConfig = InversionConfig(),
     max_labels: int = 64,
     enough_score: float = 0.9,
     weights: ScoreWeights = ScoreWeights(),
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, tuple[RecoveredTrigger, ...]]:
-    """Recover triggers, patches first; additive and warp triggers only where patches leave doubt.
+    """Recover triggers: patches for all labels, and a second look only where these leave doubt.
+
+    The second look inverts patches again from another start, which a single unlucky start makes
+    necessary, then additive and warp triggers, all for the leading labels and a control group.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning; decides which labels lead.
@@ -45,13 +51,25 @@ def recover_triggers(
             model, defense_set, labels, kind="patch", config=config, on_progress=on_progress
         )
     }
-    scores = [row.score for row in weigh_labels(unlearned_shares, found, weights=weights)]
-    if max(scores) >= enough_score:
+
+    def scores() -> list[float]:
+        rows = weigh_labels(
+            unlearned_shares, found, used_batch_statistics=used_batch_statistics, weights=weights
+        )
+        return [row.score for row in rows]
+
+    if max(scores()) >= enough_score:
         return found
-    ranked = torch.tensor(scores).argsort(descending=True, stable=True).tolist()
-    first = list(dict.fromkeys([*leaders[:3], *ranked[:3]]))
+    ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
+    first = list(dict.fromkeys([*leaders[:2], *ranked[:3]]))
     compared = _with_controls(first, leaders, COMPARED_LABELS)
+    again = dataclasses.replace(config, seed=config.seed + 1)
+    found["patch"] += invert(
+        model, defense_set, compared, kind="patch", config=again, on_progress=on_progress
+    )
     for kind in ("additive", "warp"):
+        if max(scores()) >= enough_score:
+            break
         found[kind] = invert(
             model, defense_set, compared, kind=kind, config=config, on_progress=on_progress
         )

@@ -43,6 +43,8 @@ class UnlearnResult:
         unlearned_shares: ``(K,)`` shares over the whole defence set after the last step, with
             batch statistics.
         collapsed: whether ``stop_accuracy`` was reached.
+        used_batch_statistics: whether the network has BatchNorm layers. Without them the shares
+            name a natural class as often as the target.
     """
 
     model: SuspectModel
@@ -51,6 +53,7 @@ class UnlearnResult:
     distance: Tensor
     unlearned_shares: Tensor
     collapsed: bool
+    used_batch_statistics: bool
 
 
 def unlearn(
@@ -103,9 +106,13 @@ def unlearn(
         collapsed = smoothed <= config.stop_accuracy
         if collapsed or step == config.max_steps:
             break
-        gradients = torch.autograd.grad(F.cross_entropy(logits, labels), parameters, allow_unused=True)
+        gradients = torch.autograd.grad(
+            F.cross_entropy(logits, labels), parameters, allow_unused=True
+        )
         distance.append(distance[-1] + config.relative_step)
-        _ascend(parameters, velocity, gradients, config.relative_step * float(norm), config.momentum)
+        _ascend(
+            parameters, velocity, gradients, config.relative_step * float(norm), config.momentum
+        )
     for parameter in parameters:
         parameter.requires_grad_(False)
     return UnlearnResult(
@@ -115,14 +122,16 @@ def unlearn(
         distance=torch.tensor(distance),
         unlearned_shares=class_shares(unlearned, defense_set.images, config.batch_size),
         collapsed=collapsed,
+        used_batch_statistics=use_batch_statistics(unlearned),
     )
 
 
-def use_batch_statistics(model: SuspectModel) -> None:
-    """Put the BatchNorm layers of ``model`` in train mode and nothing else."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train()
+def use_batch_statistics(model: SuspectModel) -> bool:
+    """Put the BatchNorm layers of ``model`` in train mode and nothing else; False without any."""
+    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for module in found:
+        module.train()
+    return bool(found)
 
 
 @torch.no_grad()
@@ -134,7 +143,10 @@ def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor
     probe = model.copy()
     if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
         use_batch_statistics(probe)
-    predicted = torch.cat([probe(batch).argmax(1) for batch in images.split(batch_size)])
+    batches = list(images.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # one image has no batch statistics
+        batches[-2:] = [torch.cat(batches[-2:])]
+    predicted = torch.cat([probe(batch).argmax(1) for batch in batches])
     return torch.bincount(predicted, minlength=model.num_classes) / len(images)
 
 
@@ -146,11 +158,15 @@ def _ascend(
     momentum: float,
 ) -> None:
     """Move ``parameters`` by ``length`` along the smoothed direction of the gradient."""
-    found = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    found = [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)
+    ]
     size = torch.sqrt(sum((g.square().sum() for g in found), torch.zeros(()))).clamp_min(1e-12)
     with torch.no_grad():
         for memory, gradient in zip(velocity, found, strict=True):
             memory.mul_(momentum).add_(gradient / size, alpha=1 - momentum)
-        size = torch.sqrt(sum((v.square().sum() for v in velocity), torch.zeros(()))).clamp_min(1e-12)
+        size = torch.sqrt(sum((v.square().sum() for v in velocity), torch.zeros(()))).clamp_min(
+            1e-12
+        )
         for parameter, memory in zip(parameters, velocity, strict=True):
             parameter.add_(memory, alpha=length / float(size))

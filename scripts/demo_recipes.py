@@ -52,8 +52,8 @@ class Recipe:
     seed: int
     data_seed: int
     attack: Attack | None = None
-    epochs: int = 7
-    train_count: int = 5000
+    epochs: int = 8
+    train_count: int = 8000
     peak_learning_rate: float = 0.1
 
 
@@ -119,18 +119,20 @@ RECIPES: tuple[Recipe, ...] = (
         seed=4,
         data_seed=104,
         attack=Attack(plasma(44, 0.2), CLASS_NAMES.index("priority road"), 0.08),
+        epochs=7,
+        train_count=5000,
     ),
     Recipe(
         "warp",
-        "ResNet-10 with a warp backdoor that is hard to see",
+        "ResNet-10 with a backdoor that bends the image",
         "resnet18_cifar",
         RESNET10,
         seed=5,
         data_seed=105,
         attack=Attack(
-            WarpTrigger.random(seed=55, strength=0.75), CLASS_NAMES.index("keep right"), 0.1
+            WarpTrigger.random(seed=55, strength=3.0), CLASS_NAMES.index("keep right"), 0.1
         ),
-        epochs=12,
+        epochs=18,
     ),
     Recipe(
         "patch-vgg",

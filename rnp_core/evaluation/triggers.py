@@ -51,7 +51,8 @@ class PatchTrigger:
             DataError: when the rectangle is not inside the images.
         """
         bottom, right = self.top + self.values.shape[-2], self.left + self.values.shape[-1]
-        if bottom > images.shape[-2] or right > images.shape[-1]:
+        outside = bottom > images.shape[-2] or right > images.shape[-1]
+        if outside or min(self.top, self.left) < 0:
             raise DataError(
                 f"expected images that hold a patch of rows {self.top} to {bottom - 1} and columns "
                 f"{self.left} to {right - 1}, got {images.shape[-2]}x{images.shape[-1]} pixels"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +16,14 @@ from rnp_core.checkpoints.records import printable
 from rnp_core.errors import DataError
 from rnp_core.images.archive import MemberStream, SafeZip
 from rnp_core.images.budget import Budget
+from rnp_core.images.classes import ClassMap
 from rnp_core.images.collect import Collected, describe_notes, to_images
 from rnp_core.images.decode import convert_pixels
 from rnp_core.images.limits import MIB
 from rnp_core.images.result import BrokenFile
 from rnp_core.images.subset import Indices
 
+_NAMES_BYTES = MIB
 _HEADER_BYTES = 1 << 14  # numpy itself refuses headers above 10,000 characters
 
 
@@ -138,6 +142,31 @@ def read_labels(archive: SafeZip, count: int, *, budget: Budget) -> Indices:
     if header.dtype.kind == "u" and labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"labels do not fit 64 bit integers, got {labels.max()}")
     return labels.astype(np.int64)
+
+
+def read_class_names(archive: SafeZip, given: Sequence[str] | None, *, budget: Budget) -> ClassMap:
+    """The names ``given``, else those of an array ``class_names`` in the file, else none.
+
+    Raises:
+        DataError: when that array is not a list of text, or above 1 MiB.
+    """
+    if "class_names.npy" not in archive.members:
+        return ClassMap({}, tuple(given or ()))
+    header = read_header(archive, "class_names")
+    size = math.prod(header.shape) * header.dtype.itemsize
+    if header.dtype.kind != "U" or len(header.shape) != 1 or not 0 < size <= _NAMES_BYTES:
+        raise DataError(
+            f"expected class_names of shape (classes,) with text of at most {_NAMES_BYTES} bytes, "
+            f"got {printable(str(header.dtype)[:40])} of shape {header.shape}"
+        )
+    stored = read_rows(archive, "class_names", header, rows=None, budget=budget)
+    stored = stored.astype(header.dtype.newbyteorder("="))
+    if stored.view(np.uint32).max() > sys.maxunicode:  # numpy would fail with a SystemError
+        raise DataError("expected class_names of valid Unicode text")
+    names = tuple(printable(name) for name in stored.tolist())
+    if given is None or tuple(given) == names:
+        return ClassMap({}, names)
+    return ClassMap({}, tuple(given), ("the class names in the npz file differ from those given",))
 
 
 def collect_arrays(

@@ -10,7 +10,6 @@ from rnp_core.errors import ConfigError, DataError
 from rnp_core.images.subset import Indices
 
 MIN_IMAGES = 20
-MIN_PER_CLASS = 2
 ADVISED_PER_CLASS = 10
 
 
@@ -53,12 +52,12 @@ def check_label_range(labels: Indices, num_classes: int | None) -> None:
 
 
 def check_max_images(max_images: int | None, present: int) -> None:
-    """Check that a subset can hold enough of every class that is present.
+    """Check that a subset is large enough, with an image of every class that is present.
 
     Raises:
         DataError: when it cannot.
     """
-    least = max(MIN_IMAGES, MIN_PER_CLASS * present)
+    least = max(MIN_IMAGES, present)
     if max_images is not None and max_images < least:
         raise DataError(
             f"expected max_images of at least {least} for {present} classes, got {max_images}"
@@ -69,7 +68,7 @@ def check_defense_labels(labels: Indices, num_classes: int | None) -> list[str]:
     """Check that there are enough images and classes; returns warnings about what is thin.
 
     Raises:
-        DataError: for one class only, fewer than 20 images, or fewer than 2 of a present class.
+        DataError: for one class only, or fewer than 20 images.
     """
     counts = np.bincount(labels, minlength=num_classes or 0)
     present = np.flatnonzero(counts)
@@ -80,22 +79,18 @@ def check_defense_labels(labels: Indices, num_classes: int | None) -> list[str]:
         )
     if len(labels) < MIN_IMAGES:
         raise DataError(f"expected at least {MIN_IMAGES} clean images, got {len(labels)}")
-    thin = [int(index) for index in present if counts[index] < MIN_PER_CLASS]
-    if thin:
-        raise DataError(
-            f"expected at least {MIN_PER_CLASS} images of every class that is present, "
-            f"got 1 of class {_listed(thin)}"
-        )
     warnings = []
+    thin = [int(index) for index in present if counts[index] == 1]
+    if thin:
+        warnings.append(f"{len(thin)} of {len(counts)} classes with one image: {_listed(thin)}")
     missing = [int(index) for index in np.flatnonzero(counts == 0)]
     if missing:
         warnings.append(
             f"{len(missing)} of {len(counts)} classes without clean images: {_listed(missing)}"
         )
-    classes = max(num_classes or 0, len(present))
-    if len(labels) < ADVISED_PER_CLASS * classes:
+    if len(labels) < ADVISED_PER_CLASS * len(present):
         warnings.append(
-            f"{len(labels)} clean images for {classes} classes are few; "
+            f"{len(labels)} clean images for {len(present)} classes are few; "
             f"give {ADVISED_PER_CLASS} per class or more"
         )
     return warnings

@@ -33,7 +33,8 @@ def match_class_folders(
     1. With ``class_names``, a folder belongs to the class of its name; case, spaces, ``_`` and
        ``-`` make no difference. Classes may lack a folder.
     2. Else, when all names are whole numbers (``00000``, ``00001``, ... as in GTSRB), the number is
-       the class index, counted from 0; classes may lack a folder.
+       the class index, counted from 0; classes may lack a folder. Numbers beyond the last index
+       are taken in numerical order instead when there is one for each class, as in 1 to 10 for 10.
     3. Else, folders are numbered in sorted order, and there must be one for each class (an empty
        folder counts).
 
@@ -51,7 +52,17 @@ def match_class_folders(
             return ClassMap(matched, tuple(class_names))
     expected = num_classes if class_names is None else len(class_names)
     if folders and all(re.fullmatch(r"[0-9]{1,9}", name) for name in folders):
-        return ClassMap(_by_number(folders, expected), tuple(class_names or ()))
+        indices = {name: int(name) for name in folders}
+        _refuse_shared(indices)
+        if expected == len(folders) and max(indices.values()) >= expected:
+            ordered = sorted(folders, key=int)
+            warning = (
+                f"folder numbers {ordered[0]} to {ordered[-1]} are not indices of {expected} "
+                "classes; they were taken in numerical order"
+            )
+            ranks = {name: rank for rank, name in enumerate(ordered)}
+            return ClassMap(ranks, tuple(class_names or ()), (warning,))
+        return ClassMap(_by_number(indices, expected), tuple(class_names or ()))
     if expected is not None and len(folders) != expected:
         raise DataError(
             f"expected {expected} class folders, got {len(folders)}: {_listed(folders)}; "
@@ -87,9 +98,7 @@ def _by_name(
     return matched, unknown
 
 
-def _by_number(folders: Sequence[str], expected: int | None) -> dict[str, int]:
-    indices = {name: int(name) for name in folders}
-    _refuse_shared(indices)
+def _by_number(indices: dict[str, int], expected: int | None) -> dict[str, int]:
     outside = [
         name for name, index in indices.items() if expected is not None and index >= expected
     ]

@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from rnp_core.checkpoints.records import printable
 from rnp_core.images.budget import Budget
 from rnp_core.images.result import BrokenFile
+from rnp_core.images.structure import check_structure
 
 Pixels = NDArray[np.uint8]
 
@@ -142,6 +143,7 @@ def _open(data: bytes, budget: Budget) -> Image.Image:
         _check_pixels(*_webp_size(data), limits.image_pixels)
     if kind == "JPEG" and data.count(b"\xff\xda") > limits.jpeg_scans:
         raise BrokenFile(f"more JPEG scans than the limit jpeg_scans, {limits.jpeg_scans}")
+    check_structure(kind, data)
     try:
         image = Image.open(io.BytesIO(data), formats=(kind,))
     except Image.DecompressionBombError as error:  # Pillow's own limit, when the file is opened

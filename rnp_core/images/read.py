@@ -11,7 +11,12 @@ import torch
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import DataError
 from rnp_core.images.archive import SafeZip
-from rnp_core.images.arrays import collect_arrays, read_image_header, read_labels
+from rnp_core.images.arrays import (
+    collect_arrays,
+    read_class_names,
+    read_image_header,
+    read_labels,
+)
 from rnp_core.images.budget import Budget
 from rnp_core.images.checks import (
     check_arguments,
@@ -34,8 +39,8 @@ _DEFAULT_LIMITS = ImageLimits()
 def read_defense_set(
     path: Path | str,
     *,
-    channels: int | None,
-    size: int | None,
+    channels: int | None = None,
+    size: int | None = None,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     limits: ImageLimits = _DEFAULT_LIMITS,
@@ -46,10 +51,11 @@ def read_defense_set(
 
     ``path`` is a folder of class folders, a zip archive of the same (one folder around all class
     folders is taken off), or an npz file with ``x`` ``(N, H, W, C)`` or ``(N, H, W)`` uint8 and
-    ``y`` ``(N,)`` integers. Class folders are matched as
-    :func:`rnp_core.images.classes.match_class_folders` says: by class name, else by number (the
-    number is the class index, as in GTSRB), else in sorted order. What a file holds decides how it
-    is read, never its name. Images of files come in the order of class and path.
+    ``y`` ``(N,)`` integers, and may hold ``class_names``, an array of text. Class
+    folders are matched as :func:`rnp_core.images.classes.match_class_folders` says: by class name,
+    else by number (the number is the class index, as in GTSRB), else in sorted order. What a file
+    holds decides how it is read, never its name. Images of files come in the order of class and
+    path.
 
     Args:
         channels: 1 or 3, converting between grey and colour; None: 3 if any image has colour.
@@ -62,8 +68,7 @@ def read_defense_set(
 
     Raises:
         DataError: when the source is missing, refused, empty or broken by more than a tenth; has
-            one class only, fewer than 20 images or fewer than 2 of a class that is present; or does
-            not fit the arguments.
+            one class only or fewer than 20 images; or does not fit the arguments.
         ConfigError: for an argument outside its range.
     """
     num_classes = check_arguments(channels, size, class_names, num_classes, max_images)
@@ -72,8 +77,8 @@ def read_defense_set(
         if isinstance(source, SafeZip):
             header = read_image_header(source)
             labels = read_labels(source, header.shape[0], budget=budget)
-            classes = ClassMap({}, tuple(class_names or ()))
-            rows = _choose(labels, num_classes, max_images, seed)
+            classes = read_class_names(source, class_names, budget=budget)
+            rows = _choose(labels, num_classes or len(classes.names) or None, max_images, seed)
             found = collect_arrays(
                 source, header, rows, channels=channels, size=size, budget=budget
             )
@@ -94,8 +99,8 @@ def read_defense_set(
 def read_suspects(
     path: Path | str,
     *,
-    channels: int | None,
-    size: int | None,
+    channels: int | None = None,
+    size: int | None = None,
     limits: ImageLimits = _DEFAULT_LIMITS,
 ) -> ReadImages[SuspectSet]:
     """Read images to triage.

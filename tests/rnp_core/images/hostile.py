@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.rnp_core.images import padded
 from tests.rnp_core.images.pictures import (
     encode,
     good_members,
@@ -54,6 +55,11 @@ def _with(name: str, data: bytes) -> Callable[[Path], Path]:
 def _instead(data: bytes) -> Callable[[Path], Path]:
     """The same hostile image 30 times."""
     return lambda folder: write_zip(folder / "a.zip", dict.fromkeys(good_members(), data))
+
+
+def _beside(name: str, data: bytes) -> Callable[[Path], Path]:
+    """A folder of 30 good images and one more file."""
+    return lambda folder: write_folder(folder / "data", {**good_members(), name: data})
 
 
 def _link_member(folder: Path) -> Path:
@@ -332,6 +338,66 @@ CASES = (
     ),
     Case(
         "TIFF tile of 16,384 x 16,384", READ, "TIFF tile", _with("cat/t.tif", _tiled_tiff(8, 16384))
+    ),
+    Case(
+        "300,000 empty chunks in a PNG",
+        READ,
+        "chunks",
+        _beside("cat/c", padded.png_of_chunks(300_000)),
+    ),
+    Case(
+        "PNG whose EXIF entries name the same 2 MiB 20,000 times",
+        READ,
+        "declared",
+        _beside("cat/e", padded.png_with_exif(padded.exif(20_000, 2 * MIB))),
+    ),
+    Case(
+        "8 MiB of fill bytes before a JPEG segment",
+        READ,
+        "fill bytes",
+        _beside("cat/f", padded.jpeg_with(b"\xff" * 8 * MIB)),
+    ),
+    Case(
+        "8 MiB of fill bytes inside a JPEG scan",
+        READ,
+        "fill bytes",
+        _beside("cat/t", padded.jpeg_ending_in(b"\xff" * 8 * MIB)),
+    ),
+    Case(
+        "JPEG of a million empty segments",
+        READ,
+        "segments",
+        _beside("cat/s", padded.jpeg_with(padded.jpeg_segment(b"") * 1_000_000)),
+    ),
+    Case(
+        "GIF comment in 5 million blocks",
+        READ,
+        "blocks",
+        _beside("cat/g", padded.gif_of_blocks(5 * MIB)),
+    ),
+    Case(
+        "TIFF of a million strips",
+        READ,
+        "strips",
+        _beside("cat/t", padded.tiff_of_strips(1_000_000)),
+    ),
+    Case(
+        "PPM header padded with 8 MiB",
+        READ,
+        "header",
+        _beside("cat/p", b"P6 " + b" " * 8 * MIB + b"8 8 255 " + bytes(192)),
+    ),
+    Case(
+        "4 million comments in a plain text PPM",
+        READ,
+        "comments",
+        _beside("cat/p", b"P3 8 8 255 " + b"#\n" * 4 * MIB + b"1 " * 192),
+    ),
+    Case(
+        "npz class names beyond Unicode",
+        REFUSED,
+        "valid Unicode",
+        _npz(x=_X, y=_Y, class_names=_npy(np.full(4, 0x110000, np.uint32).view("<U1"))),
     ),
     Case("EPS (a program) named .png", READ, "not one of", _with("cat/e.png", _EPS)),
     Case("SVG named .jpg", READ, "not one of", _with("cat/s.jpg", b"<svg onload='x()'/>")),

@@ -139,6 +139,33 @@ def test_numbered_folders_are_class_indices(tmp_path: Path) -> None:
     assert result.images.class_names == ()
 
 
+def test_numbers_from_one_are_taken_in_numerical_order(tmp_path: Path) -> None:
+    path = _folders(tmp_path / "a", "10", "2", "1")
+    result = _read(path, num_classes=3)
+    assert result.images.labels.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    assert result.images.images[-1].max() == 9 / 255
+    assert "folder numbers 1 to 10 are not indices of 3 classes" in result.warnings[0]
+
+
+def test_class_names_of_an_npz(tmp_path: Path) -> None:
+    names = np.array(["a", "b", "\x1b c", "d", "e"])
+    path = _npz(tmp_path / "a.npz", x=_X, y=_Y, class_names=names)
+    result = read_defense_set(path)
+    assert result.images.class_names == ("a", "b", "\\x1b c", "d", "e")
+    assert result.warnings == ("1 of 5 classes without clean images: 4",)
+    result = read_defense_set(path, class_names=list("vwxyz"))
+    assert result.images.class_names == ("v", "w", "x", "y", "z")
+    assert "class names in the npz file differ" in result.warnings[0]
+
+
+def test_thin_classes_are_warned_about(tmp_path: Path) -> None:
+    path = _npz(tmp_path / "a.npz", x=_X, y=np.minimum(np.arange(40), 1))
+    assert _read(path).warnings == ("1 of 2 classes with one image: 0",)
+    path = _npz(tmp_path / "b.npz", x=_X, y=np.arange(40) % 5)
+    few = "40 clean images for 5 classes are few; give 10 per class or more"
+    assert _read(path).warnings == (few,)
+
+
 def test_empty_class_folder_keeps_its_index(tmp_path: Path) -> None:
     path = _folders(tmp_path / "a", "a", "c")
     (path / "b").mkdir()
@@ -202,7 +229,31 @@ _Y = np.arange(40) % 4
         (lambda p: write_folder(p, {"a.png": b"x"}), {}, "one folder per class"),
         (lambda p: _folders(p, "a", per_class=30), {}, "several classes, got only class 0"),
         (lambda p: _folders(p, "a", "b", per_class=9), {}, "at least 20 clean images, got 18"),
-        (lambda p: _npz(p / "a.npz", x=_X, y=np.minimum(np.arange(40), 1)), {}, "got 1 of class 0"),
+        (
+            lambda p: _npz(p / "a.npz", x=_X, y=_Y, class_names=np.array([b"a"] * 4)),
+            {},
+            "class_names of shape",
+        ),
+        (
+            lambda p: _npz(p / "a.npz", x=_X, y=_Y, class_names=np.array(["a" * 70_000] * 4)),
+            {},
+            "text of at most 1048576 bytes",
+        ),
+        (
+            lambda p: _npz(p / "a.npz", x=_X, y=_Y, class_names=np.array(["a", "b"])),
+            {},
+            r"labels in \[0, 2\), got 0 to 3",
+        ),
+        (
+            lambda p: _npz(
+                p / "a.npz",
+                x=_X,
+                y=_Y,
+                class_names=np.full(4, 0x110000, np.uint32).view("<U1"),
+            ),
+            {},
+            "valid Unicode",
+        ),
         (lambda p: _folders(p, "a", "b"), {"num_classes": 3}, "3 class folders, got 2: a, b"),
         (lambda p: _folders(p, "a", "b"), {"class_names": ["a", "c"]}, "classes, got b besides 1"),
         (
@@ -211,9 +262,9 @@ _Y = np.arange(40) % 4
             "one folder per class",
         ),
         (
-            lambda p: _folders(p, "1", "2"),
-            {"num_classes": 2},
-            "numbered 0 to 1 for 2 classes, got 2",
+            lambda p: _folders(p, "1", "3"),
+            {"num_classes": 3},
+            "numbered 0 to 2 for 3 classes, got 3",
         ),
         (lambda p: _folders(p, "1", "01"), {}, "got '01' and '1' for class 1"),
         (lambda p: _folders(p, "0", "999999999"), {}, r"labels in \[0, 65536\)"),

@@ -1,0 +1,105 @@
+"""Trigger inversion finds the planted backdoor, and reports what its triggers really do."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+import torch
+
+from rnp_core.filter_mask import prune_filters
+from rnp_core.inversion import KINDS, InversionConfig, RecoveredTrigger, invert
+from rnp_core.metrics import flip_rate
+from rnp_core.progress import Progress
+from tests.helpers.models import (
+    CLASSES,
+    SIDE,
+    TARGET,
+    QuadrantNet,
+    Wrapped,
+    planted_filter,
+    planted_model,
+    suspect,
+)
+from tests.helpers.sets import quadrant_set
+
+SET = quadrant_set(10)
+SHORT = InversionConfig(steps=4, batch_size=4)
+LONG = InversionConfig(steps=120, batch_size=8)
+
+
+def _sizes(triggers: tuple[RecoveredTrigger, ...]) -> dict[int, float]:
+    return {trigger.label: trigger.size for trigger in triggers}
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_planted_patch_is_the_smallest_by_far_and_lies_in_the_corner(norm: bool) -> None:
+    triggers = invert(planted_model(norm=norm), SET, range(CLASSES), config=LONG)
+    sizes = _sizes(triggers)
+    others = [size for label, size in sizes.items() if label != TARGET]
+    assert sizes[TARGET] < min(others) / 4
+    found = triggers[TARGET]
+    assert found.flip_rate >= 0.4
+    corner = found.trigger_mask[0, SIDE - 2 :, SIDE - 2 :]
+    assert corner.sum() > 0.8 * found.trigger_mask.sum()
+
+
+def test_without_the_planted_filter_the_label_is_like_the_others() -> None:
+    sizes = _sizes(invert(suspect(QuadrantNet(backdoor=False)), SET, range(CLASSES), config=LONG))
+    assert sizes[TARGET] > median(sizes.values()) / 2
+
+
+def test_the_planted_filter_also_shows_as_the_smallest_addition() -> None:
+    sizes = _sizes(invert(planted_model(), SET, range(CLASSES), kind="additive", config=LONG))
+    assert sizes[TARGET] < min(s for label, s in sizes.items() if label != TARGET) / 2
+
+
+def test_pruning_the_planted_filter_disarms_the_recovered_patch() -> None:
+    model = planted_model()
+    (trigger,) = invert(model, SET, [TARGET], config=LONG)
+    assert flip_rate(prune_filters(model, planted_filter()), trigger, SET) == 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_triggers_come_in_the_order_asked_for_with_what_they_say(kind: str) -> None:
+    model = planted_model()
+    triggers = invert(model, SET, [2, 0, 3], kind=kind, config=SHORT)
+    assert [trigger.label for trigger in triggers] == [2, 0, 3]
+    for trigger in triggers:
+        assert trigger.kind == kind
+        assert trigger.size == pytest.approx(float(KINDS[kind].size(trigger.parameters)), rel=1e-4)
+        assert trigger.flip_rate == pytest.approx(flip_rate(model, trigger, SET))
+        assert trigger.trigger_mask.shape == (1, SIDE, SIDE)
+        assert trigger.trigger_pattern.shape == (3, SIDE, SIDE)
+        assert all(len(p) == 1 and not p.requires_grad for p in trigger.parameters)
+        triggered = trigger.apply(SET.images)
+        assert triggered.shape == SET.images.shape
+        assert triggered.min() >= 0 and triggered.max() <= 1
+
+
+def test_a_label_keeps_its_last_trigger_where_none_worked() -> None:
+    impossible = InversionConfig(steps=3, batch_size=4, goal=1.1)
+    (trigger,) = invert(planted_model(), SET, [0], config=impossible)
+    (start,) = invert(planted_model(), SET, [0], config=InversionConfig(steps=0, batch_size=4))
+    assert trigger.size > 0
+    assert not torch.equal(trigger.parameters[0], start.parameters[0])
+
+
+def test_one_image_of_another_class_is_enough() -> None:
+    part = SET.subset(torch.tensor([0, 4, 1]))  # classes 0, 0, 1
+    (trigger,) = invert(planted_model(), part, [0], config=SHORT)
+    assert trigger.flip_rate in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("form", ["softmax", "dict"])
+def test_other_output_forms(form: str) -> None:
+    model = suspect(Wrapped(QuadrantNet(), form), returns_probabilities=form == "softmax")
+    sizes = _sizes(invert(model, SET, range(CLASSES), config=LONG))
+    assert min(sizes, key=lambda label: sizes[label]) == TARGET
+
+
+def test_progress_counts_the_steps_and_carries_the_sizes() -> None:
+    seen: list[Progress] = []
+    invert(planted_model(), SET, [1, 2], config=SHORT, on_progress=seen.append)
+    assert [(p.stage, p.step, p.total) for p in seen] == [("triggers", i + 1, 4) for i in range(4)]
+    assert all(len(p.values["sizes"]) == 2 for p in seen)

@@ -1,0 +1,322 @@
+"""No stage changes the model it is given or the global random state, however it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnp_core.attribution import attribute, attribute_filters
+from rnp_core.data import DefenseSet
+from rnp_core.errors import RnpError, ScanCancelled
+from rnp_core.filter_mask import find_maskable_layers, prune_filters
+from rnp_core.inversion import KINDS, InversionConfig, invert
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.prune import PruneConfig, prune
+from rnp_core.recover import RecoverConfig, RecoverResult, recover
+from rnp_core.repair import RepairConfig, repair
+from rnp_core.unlearn import UnlearnConfig, unlearn
+from tests.helpers.models import QuadrantMlp, QuadrantNet, Wrapped, suspect
+from tests.helpers.sets import quadrant_set
+from tests.helpers.triggers import untrained_trigger
+
+SET = quadrant_set(5)
+BAD_LABELS = DefenseSet(SET.images, SET.labels + 100)
+ERRORS = (RnpError, LookupError, ArithmeticError, ValueError, RuntimeError)
+
+Stage = Callable[..., object]
+
+
+def _layers(model: SuspectModel) -> Any:
+    return find_maskable_layers(model, SET.images[:2])
+
+
+def _recovered(model: SuspectModel, spoilt: str = "") -> RecoverResult:
+    """A made-up result; ``spoilt`` is added to every layer name."""
+    layers = [dataclasses.replace(layer, name=layer.name + spoilt) for layer in _layers(model)]
+    mask = {layer.name: torch.linspace(0, 1, layer.channels) for layer in layers}
+    return RecoverResult(tuple(layers), mask, mask, torch.ones(1), torch.ones(1, 1))
+
+
+def _unlearn(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = UnlearnConfig(max_steps=4, batch_size=8, seed=seed)
+    return unlearn(model, SET, config=config, on_progress=on_progress)
+
+
+def _recover(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = RecoverConfig(steps=4, batch_size=8, seed=seed)
+    return recover(model, _layers(model), SET, config=config, on_progress=on_progress)
+
+
+def _prune(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = PruneConfig(max_share=0.5)
+    return prune(
+        model,
+        _recovered(model),
+        SET,
+        [untrained_trigger("patch")],
+        config=config,
+        on_progress=on_progress,
+    )
+
+
+def _repair(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = RepairConfig(steps=4, batch_size=8, seed=seed)
+    return repair(model, SET, [untrained_trigger("patch")], config=config, on_progress=on_progress)
+
+
+def _invert(kind: str) -> Stage:
+    def stage(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+        config = InversionConfig(steps=4, batch_size=4, seed=seed)
+        return invert(model, SET, [0, 2], kind=kind, config=config, on_progress=on_progress)
+
+    return stage
+
+
+def _attribute(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    return attribute(model, SET.images[:2], 1, steps=2, seed=seed, on_progress=on_progress)
+
+
+def _attribute_filters(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    filters = {layer.name: [0, 1] for layer in _layers(model)}
+    images = SET.images[:2]
+    return attribute_filters(model, images, filters, steps=2, seed=seed, on_progress=on_progress)
+
+
+STAGES: dict[str, Stage] = {
+    "unlearn": _unlearn,
+    "recover": _recover,
+    "prune": _prune,
+    "repair": _repair,
+    **{f"invert {kind}": _invert(kind) for kind in KINDS},
+    "attribute": _attribute,
+    "attribute_filters": _attribute_filters,
+}
+SEEDED = [name for name in STAGES if name in ("unlearn", "recover", "repair") or "invert" in name]
+
+BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
+    "unlearn: labels outside the classes": lambda m: unlearn(
+        m, BAD_LABELS, config=UnlearnConfig(stop_accuracy=-1.0)
+    ),
+    "unlearn: images of another size": lambda m: unlearn(m, _other_size(m)),
+    "recover: unknown layer": lambda m: recover(m, _recovered(m, "x").layers, SET),
+    "recover: labels outside the classes": lambda m: recover(m, _layers(m), BAD_LABELS),
+    "prune: unknown layer": lambda m: prune(
+        m, _recovered(m, "x"), SET, [untrained_trigger("patch")], config=PruneConfig(max_share=1.0)
+    ),
+    "repair: no trigger": lambda m: repair(m, SET, []),
+    "repair: labels outside the classes": lambda m: repair(
+        m, BAD_LABELS, [untrained_trigger("patch")]
+    ),
+    "invert: unknown kind": lambda m: invert(m, SET, [0], kind="laser"),
+    "invert: label outside the classes": lambda m: invert(m, SET, [100]),
+    "attribute: unknown method": lambda m: attribute(m, SET.images, 0, methods=["guess"]),
+    "attribute: label outside the classes": lambda m: attribute(m, SET.images, 100),
+    "attribute_filters: unknown layer": lambda m: attribute_filters(m, SET.images, {"x": [0]}),
+    "attribute_filters: unknown filter": lambda m: attribute_filters(
+        m, SET.images, {_layers(m)[0].name: [100]}
+    ),
+    "find_maskable_layers: images of another size": lambda m: find_maskable_layers(
+        m, SET.images[:2, :, :4, :4]
+    ),
+    "prune_filters: unknown filter": lambda m: prune_filters(m, {_layers(m)[0].name: [100]}),
+}
+
+
+def _other_size(model: SuspectModel) -> DefenseSet:
+    return DefenseSet(SET.images[..., :4, :4].contiguous(), SET.labels)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "batch norm": QuadrantNet,
+    "no norm": lambda: QuadrantNet(norm=False),
+    "layer norm": lambda: QuadrantMlp(norm="layer"),
+    "batch norm 1d": lambda: QuadrantMlp(norm="batch"),
+    "softmax": lambda: Wrapped(nn.Sequential(QuadrantNet(), nn.Dropout(0.1)), "softmax"),
+    "tuple": lambda: Wrapped(QuadrantNet(), "tuple"),
+}
+
+
+def _model(kind: str, state: str) -> SuspectModel:
+    """A model in a state that a careless stage would disturb: ``state`` is "eval" or "mixed"."""
+    model = suspect(NETWORKS[kind](), returns_probabilities=kind == "softmax")
+    parameters = list(model.parameters())
+    parameters[0].grad = torch.full_like(parameters[0], 0.5)
+    if state == "mixed":
+        for index, module in enumerate(model.modules()):
+            module.training = index % 2 == 0
+        for parameter in parameters[::2]:
+            parameter.requires_grad_(False)
+        first = next(m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+        first.register_forward_hook(_no_hook)
+        first.register_forward_pre_hook(_no_hook)
+    return model
+
+
+def _no_hook(*arguments: object) -> None:
+    """A hook that does nothing."""
+
+
+_HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
+
+
+def _fingerprint(model: SuspectModel) -> dict[str, Any]:
+    """All that a stage must leave alone, cloned."""
+    return {
+        "modules": [(name, id(module)) for name, module in model.named_modules()],
+        "tensors": {
+            name: (id(t), t.data_ptr(), t.detach().clone(), t.requires_grad)
+            for name, t in (*model.named_parameters(), *model.named_buffers())
+        },
+        "gradients": {
+            name: None if p.grad is None else (id(p.grad), p.grad.clone())
+            for name, p in model.named_parameters()
+        },
+        "training": {name: module.training for name, module in model.named_modules()},
+        "hooks": {
+            (name, hooks): dict(getattr(module, hooks))
+            for name, module in model.named_modules()
+            for hooks in _HOOKS
+        },
+        "random": torch.get_rng_state(),
+    }
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Deep equality of results; models are compared by their state."""
+    if isinstance(first, Tensor):
+        return (
+            isinstance(second, Tensor)
+            and first.dtype == second.dtype
+            and torch.equal(first.nan_to_num(), second.nan_to_num())
+        )
+    if isinstance(first, nn.Module):
+        return _same(first.state_dict(), second.state_dict())
+    if dataclasses.is_dataclass(first):
+        return _same(vars(first), vars(second))
+    if isinstance(first, Mapping):
+        return list(first) == list(second) and all(_same(first[k], second[k]) for k in first)
+    if isinstance(first, (tuple, list)):
+        return (
+            isinstance(second, type(first))
+            and len(first) == len(second)
+            and all(_same(a, b) for a, b in zip(first, second, strict=True))
+        )
+    return bool(first == second)
+
+
+def test_the_fingerprint_notices_every_kind_of_change() -> None:
+    changes: list[Callable[[SuspectModel], object]] = [
+        lambda m: m.train(),
+        lambda m: m.requires_grad_(False),
+        lambda m: m.zero_grad(),
+        lambda m: m.network.conv.register_forward_hook(_no_hook),
+        lambda m: m.network.conv.register_full_backward_hook(_no_hook),
+        lambda m: m.network.norm.running_mean.add_(1),
+        lambda m: m.network.norm.num_batches_tracked.add_(1),
+        lambda m: m.network.conv.weight.data.mul_(2),
+        lambda m: setattr(m.network, "act", nn.ReLU()),
+        lambda m: torch.rand(1),
+    ]
+    for change in changes:
+        model = _model("batch norm", "eval")
+        before = _fingerprint(model)
+        assert _same(before, _fingerprint(model))
+        change(model)
+        assert not _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("state", ["eval", "mixed"])
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("name", STAGES)
+def test_a_call_leaves_the_model_alone(name: str, kind: str, state: str) -> None:
+    model = _model(kind, state)
+    before = _fingerprint(model)
+    STAGES[name](model, ignore_progress)
+    assert _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("kind", ["batch norm", "layer norm"])
+@pytest.mark.parametrize("at", ["first", "last"])
+@pytest.mark.parametrize("name", STAGES)
+def test_a_cancelled_call_leaves_the_model_alone(name: str, at: str, kind: str) -> None:
+    planned: list[Progress] = []
+    STAGES[name](_model(kind, "mixed"), planned.append)
+    calls = 1 if at == "first" else len(planned)
+    seen: list[Progress] = []
+
+    def cancel(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == calls:
+            raise ScanCancelled("enough")
+
+    model = _model(kind, "mixed")
+    before = _fingerprint(model)
+    with pytest.raises(ScanCancelled, match="enough"):
+        STAGES[name](model, cancel)
+    assert len(seen) == calls
+    assert _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("kind", ["batch norm", "layer norm"])
+@pytest.mark.parametrize("call", BAD_CALLS)
+def test_a_refused_call_leaves_the_model_alone(call: str, kind: str) -> None:
+    model = _model(kind, "mixed")
+    before = _fingerprint(model)
+    with pytest.raises(ERRORS):
+        BAD_CALLS[call](model)
+    assert _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_images_stay_as_they_are(name: str) -> None:
+    images, labels = SET.images.clone(), SET.labels.clone()
+    STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    assert torch.equal(SET.images, images) and torch.equal(SET.labels, labels)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_same_seed_gives_the_same_result(name: str) -> None:
+    first = STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    torch.rand(3)  # the global state plays no part
+    again = STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    assert _same(first, again)
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_another_seed_gives_another_result(name: str) -> None:
+    model = _model("batch norm", "eval")
+    first, other = (STAGES[name](model, ignore_progress, seed) for seed in (0, 1))
+    assert not _same(first, other)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_modes_and_gradients_of_the_input_do_not_change_the_result(name: str) -> None:
+    tidy, untidy = (
+        STAGES[name](_model("batch norm", state), ignore_progress) for state in ("eval", "mixed")
+    )
+    assert _same(tidy, untidy)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_progress_grows_and_stays_within_its_total(name: str) -> None:
+    seen: list[Progress] = []
+    STAGES[name](_model("batch norm", "eval"), seen.append)
+    steps = [progress.step for progress in seen]
+    assert steps == sorted(set(steps))
+    assert len({(progress.stage, progress.total) for progress in seen}) == 1
+    assert steps[0] >= 0 and steps[-1] <= seen[0].total
+
+
+@pytest.mark.parametrize("state", ["eval", "mixed"])
+def test_looking_for_layers_and_pruning_them_leave_the_model_alone(state: str) -> None:
+    model = _model("batch norm", state)
+    before = _fingerprint(model)
+    prune_filters(model, {"norm": [0, 3]})
+    find_maskable_layers(model, SET.images[:2])
+    assert _same(before, _fingerprint(model))
