@@ -242,7 +242,8 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ArchitectureError(
-            f"the checkpoint does not fit: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+            f"the checkpoint does not fit: missing {sorted(missing)}, "
+            f"unexpected {sorted(unexpected)}"
         )
 
 

@@ -15,6 +15,7 @@ from rnp_core.version import VERSION
 if TYPE_CHECKING:
     from rnp_core.checkpoints import Inspection
     from rnp_core.model import Normalization
+    from rnp_core.progress import Progress
     from rnp_core.report import ScanReport
 
 EXIT_CODES = {"no_evidence": 0, "backdoored": 1, "suspicious": 1, "error": 2, "inconclusive": 3}
@@ -225,7 +226,7 @@ class _Bars:
     def __exit__(self, *unused: object) -> None:
         self._bars.stop()
 
-    def update(self, progress) -> None:  # noqa: ANN001 - rnp_core.progress.Progress
+    def update(self, progress: Progress) -> None:
         """Show one step; a stage that starts again gets a new bar."""
         key = (progress.stage, progress.message if progress.stage == "triggers" else "")
         restarted = self._last[0] == str(key) and progress.step < self._last[1]

@@ -22,7 +22,7 @@ class DataError(RnpError):
 
 
 class ModelError(RnpError):
-    """A network does not behave like an image classifier (shape, NaN, crash in its forward pass)."""
+    """A network does not behave like an image classifier (shape, NaN, a crash)."""
 
 
 class ReportError(RnpError):

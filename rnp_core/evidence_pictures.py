@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.data import DefenseSet
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.pictures import (

@@ -75,7 +75,7 @@ class SuspectModel(nn.Module):
         """Logits ``(N, num_classes)`` of ``images`` ``(N, C, H, W)`` in [0, 1]."""
         output = take_logits(self.network((images - self._mean) / self._std))
         if self.returns_probabilities:
-            output = output.float().clamp_min(1e-12).log()
+            output = output.float().clamp_min(torch.finfo(torch.float32).tiny).log()
         return output
 
     def copy(self) -> SuspectModel:
@@ -92,7 +92,7 @@ class SuspectModel(nn.Module):
 
 
 def take_logits(output: object) -> Tensor:
-    """The logits inside what a network returns: a tensor, or the first one in a tuple, list or dict.
+    """The logits inside what a network returns: a tensor, or the first in a tuple, list or dict.
 
     Raises:
         ModelError: when there is no ``(N, K)`` tensor in it.
@@ -101,7 +101,7 @@ def take_logits(output: object) -> Tensor:
         if output.ndim != 2:
             raise ModelError(f"expected an output of shape (N, classes), got {tuple(output.shape)}")
         return output
-    if isinstance(output, dict):
+    if isinstance(output, dict) and output:
         return take_logits(output["logits"] if "logits" in output else next(iter(output.values())))
     if isinstance(output, (tuple, list)) and output:
         return take_logits(output[0])

@@ -1,4 +1,4 @@
-"""Recovering: minimise the error of the unlearned model with one mask per filter (RNP, equation 4)."""
+"""Recovering: minimise the unlearned model's error with one mask per filter (RNP, equation 4)."""
 
 from __future__ import annotations
 

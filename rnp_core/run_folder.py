@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -86,12 +85,12 @@ def _replace(staging: Path, folder: Path) -> None:
     aside = None
     if folder.exists():
         aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".rnp-old-"))
-        os.replace(folder, aside / "scan")
+        folder.replace(aside / "scan")
     try:
-        os.replace(staging, folder)
+        staging.replace(folder)
     except OSError:
         if aside is not None:
-            os.replace(aside / "scan", folder)
+            (aside / "scan").replace(folder)
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The whole method on one model: unlearn, recover, recover triggers, judge, remove, triage, explain."""
+"""The whole method on one model, stage after stage, into one report."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def scan(
         ScanCancelled: when the callback raises it.
     """
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
-    suspect = suspect.to(memory_format=torch.channels_last)
+    suspect = suspect.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     warning = check_labels(suspect, defense_set)
     findings = [Finding("high", "data", warning)] if warning else []
     fit, held_out = split(defense_set, config.holdout_share, config.seed)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnp_core.config import ScanConfig
-from rnp_core.report import Finding, StageRow, Verdict
+from rnp_core.report import Finding, Severity, StageRow, Verdict
 from rnp_core.target_label import LabelEvidence, suspected_target_labels
 
 DECISIVE_STAGES = ("unlearn", "triggers")
@@ -79,7 +79,7 @@ def judge(
 
 
 def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding:
-    severity = "critical" if row.score >= config.backdoored_score else "high"
+    severity: Severity = "critical" if row.score >= config.backdoored_score else "high"
     parts = []
     if row.kind:
         parts.append(

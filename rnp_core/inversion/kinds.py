@@ -33,7 +33,7 @@ class TriggerKind(Protocol):
     def picture(
         self, parameters: list[Tensor], shape: tuple[int, int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Where and what, for people: masks ``(L, 1, H, W)`` and patterns ``(L, C, H, W)``, [0, 1]."""
+        """For people: masks ``(L, 1, H, W)`` and patterns ``(L, C, H, W)``, both in [0, 1]."""
 
 
 class PatchKind:

@@ -1,4 +1,4 @@
-"""Where the optional shared material lies (real checkpoints and images, not part of the project)."""
+"""Where the optional shared checkpoints and images lie; they are not part of the project."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def _find() -> Path | None:
 
 SHARED = _find()
 needs_shared = pytest.mark.skipif(
-    SHARED is None, reason="needs the shared checkpoints and images (set RNP_SHARED to their folder)"
+    SHARED is None, reason="needs the shared checkpoints and images (set RNP_SHARED)"
 )
