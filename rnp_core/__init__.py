@@ -1,41 +1,14 @@
 """Backdoor scanner for PyTorch image classifiers, built on Reconstructive Neuron Pruning.
 
-The public names, imported on first use so that ``import rnp_core`` stays light.
+The public names, in groups; each is imported on first use, so that ``import rnp_core`` is light.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnp_core.version import VERSION as __version__
-
-if TYPE_CHECKING:
-    from rnp_core.assemble import as_suspect_model, assemble, plan_network
-    from rnp_core.attribution import attribute, attribute_filters
-    from rnp_core.checkpoints import inspect_checkpoint, load_checkpoint
-    from rnp_core.config import ScanConfig, preset_config
-    from rnp_core.data import DefenseSet, SuspectSet
-    from rnp_core.demo import find_demo, list_demos
-    from rnp_core.errors import RnpError, ScanCancelled
-    from rnp_core.filter_mask import find_maskable_layers, prune_filters
-    from rnp_core.images import read_defense_set, read_suspects
-    from rnp_core.inversion import RecoveredTrigger, invert
-    from rnp_core.model import Normalization, SuspectModel
-    from rnp_core.progress import Progress
-    from rnp_core.prune import prune
-    from rnp_core.recover import recover
-    from rnp_core.removal import remove_backdoor
-    from rnp_core.repair import repair
-    from rnp_core.report import ScanReport
-    from rnp_core.run_folder import read_report, write_run
-    from rnp_core.samples import score_samples
-    from rnp_core.scan import ScanResult, scan
-    from rnp_core.scan_checkpoint import scan_checkpoint
-    from rnp_core.target_label import suspected_target_labels, weigh_labels
-    from rnp_core.triggers import recover_triggers
-    from rnp_core.unlearn import unlearn
-    from rnp_core.verdict import judge
 
 _PLACES = {
     # load
@@ -43,9 +16,9 @@ _PLACES = {
     "inspect_checkpoint": "checkpoints",
     "read_defense_set": "images",
     "read_suspects": "images",
-    "plan_network": "assemble",
-    "assemble": "assemble",
-    "as_suspect_model": "assemble",
+    "plan_network": "assembly",
+    "assemble": "assembly",
+    "as_suspect_model": "assembly",
     "SuspectModel": "model",
     "Normalization": "model",
     "DefenseSet": "data",
@@ -53,31 +26,31 @@ _PLACES = {
     "list_demos": "demo",
     "find_demo": "demo",
     # scan
-    "scan": "scan",
-    "ScanResult": "scan",
-    "scan_checkpoint": "scan_checkpoint",
+    "scan": "pipeline",
+    "ScanResult": "pipeline",
+    "scan_checkpoint": "scan_file",
     "ScanConfig": "config",
     "preset_config": "config",
     "ScanReport": "report",
     "read_report": "run_folder",
     "write_run": "run_folder",
     # stages
-    "unlearn": "unlearn",
-    "find_maskable_layers": "filter_mask",
-    "recover": "recover",
-    "recover_triggers": "triggers",
+    "unlearn": "stages.unlearn",
+    "find_maskable_layers": "stages.filter_mask",
+    "recover": "stages.recover",
+    "recover_triggers": "stages.triggers",
     "invert": "inversion",
     "RecoveredTrigger": "inversion",
-    "weigh_labels": "target_label",
-    "suspected_target_labels": "target_label",
-    "judge": "verdict",
-    "prune": "prune",
-    "prune_filters": "filter_mask",
-    "repair": "repair",
-    "remove_backdoor": "removal",
-    "score_samples": "samples",
-    "attribute": "attribution",
-    "attribute_filters": "attribution",
+    "weigh_labels": "stages.target_label",
+    "suspected_target_labels": "stages.target_label",
+    "judge": "stages.verdict",
+    "prune": "stages.prune",
+    "prune_filters": "stages.filter_mask",
+    "repair": "stages.repair",
+    "remove_backdoor": "stages.removal",
+    "score_samples": "stages.samples",
+    "attribute": "stages.attribution",
+    "attribute_filters": "stages.attribution",
     # progress and errors
     "Progress": "progress",
     "RnpError": "errors",

@@ -108,7 +108,7 @@ def _scan(options: argparse.Namespace) -> int:
     import torch
 
     from rnp_core.config import preset_config
-    from rnp_core.scan_checkpoint import scan_checkpoint
+    from rnp_core.scan_file import scan_checkpoint
 
     if options.device == "cuda":
         raise ConfigError("this version scans on the CPU; use --device cpu or auto")

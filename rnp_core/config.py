@@ -8,16 +8,16 @@ from typing import Any
 
 from rnp_core.errors import ConfigError
 from rnp_core.inversion import InversionConfig
-from rnp_core.prune import PruneConfig
-from rnp_core.recover import RecoverConfig
-from rnp_core.repair import RepairConfig
-from rnp_core.target_label import ScoreWeights
-from rnp_core.unlearn import UnlearnConfig
+from rnp_core.stages.prune import PruneConfig
+from rnp_core.stages.recover import RecoverConfig
+from rnp_core.stages.repair import RepairConfig
+from rnp_core.stages.target_label import ScoreWeights
+from rnp_core.stages.unlearn import UnlearnConfig
 
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Settings of :func:`rnp_core.scan.scan`; every stage has its own part."""
+    """Settings of :func:`rnp_core.pipeline.scan`; every stage has its own part."""
 
     preset: str = "standard"
     seed: int = 0

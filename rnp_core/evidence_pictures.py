@@ -69,7 +69,7 @@ def draw_attributions(
         models: (name, model), "original" and "repaired".
         items: (index, image ``(C, H, W)``, target label).
     """
-    from rnp_core.attribution import attribute  # captum is slow to import
+    from rnp_core.stages.attribution import attribute  # captum is slow to import
 
     images = torch.stack([image for _, image, _ in items])
     targets = torch.tensor([target for _, _, target in items])
@@ -100,7 +100,7 @@ def draw_filter_maps(
     seed: int,
 ) -> list[AttributionRow]:
     """Which pixels of ``image`` ``(C, H, W)`` drive the pruned filters, one picture per layer."""
-    from rnp_core.attribution import attribute_filters
+    from rnp_core.stages.attribution import attribute_filters
 
     found = attribute_filters(model, image[None], filters, seed=seed)
     rows = []

@@ -11,7 +11,7 @@ class Progress:
     """One report from a running stage.
 
     Attributes:
-        stage: name of the stage, one of ``rnp_core.scan.STAGES``.
+        stage: name of the stage, one of ``rnp_core.pipeline.STAGES``.
         step: finished steps, ``0 <= step <= total``.
         total: planned steps of the stage; a stage may finish earlier.
         message: a short sentence for people, may be empty.

@@ -86,7 +86,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Evidence for one label; see ``rnp_core.target_label.LabelEvidence``."""
+    """Evidence for one label; see ``rnp_core.stages.target_label.LabelEvidence``."""
 
     label: int
     name: str
@@ -193,7 +193,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """Everything a scan found. See ``rnp_core.scan``."""
+    """Everything a scan found. See ``rnp_core.pipeline``."""
 
     tool_version: str
     created_at: str

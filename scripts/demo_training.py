@@ -15,7 +15,7 @@ from rnp_core.evaluation.success import attack_success_rate, robust_accuracy
 from rnp_core.evaluation.triggers import WarpTrigger
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
-from rnp_core.sampling import epoch_batches
+from rnp_core.stages.sampling import epoch_batches
 from scripts.demo_recipes import Attack, Recipe
 from scripts.render_signs import CLASS_NAMES, SIDE, render_set
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnp_core.attribution import attribute, attribute_filters
 from rnp_core.data import DefenseSet
 from rnp_core.errors import RnpError, ScanCancelled
-from rnp_core.filter_mask import find_maskable_layers, prune_filters
 from rnp_core.inversion import KINDS, InversionConfig, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.prune import PruneConfig, prune
-from rnp_core.recover import RecoverConfig, RecoverResult, recover
-from rnp_core.repair import RepairConfig, repair
-from rnp_core.unlearn import UnlearnConfig, unlearn
+from rnp_core.stages.attribution import attribute, attribute_filters
+from rnp_core.stages.filter_mask import find_maskable_layers, prune_filters
+from rnp_core.stages.prune import PruneConfig, prune
+from rnp_core.stages.recover import RecoverConfig, RecoverResult, recover
+from rnp_core.stages.repair import RepairConfig, repair
+from rnp_core.stages.unlearn import UnlearnConfig, unlearn
 from tests.helpers.models import QuadrantMlp, QuadrantNet, Wrapped, suspect
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import untrained_trigger

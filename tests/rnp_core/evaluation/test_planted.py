@@ -7,8 +7,8 @@ import pytest
 from rnp_core.errors import DataError
 from rnp_core.evaluation.success import attack_success_rate, robust_accuracy
 from rnp_core.evaluation.triggers import PatchTrigger
-from rnp_core.filter_mask import prune_filters
 from rnp_core.metrics import clean_accuracy
+from rnp_core.stages.filter_mask import prune_filters
 from tests.helpers.models import (
     CORNER_TRIGGER,
     PLANTED,

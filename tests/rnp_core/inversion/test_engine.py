@@ -7,10 +7,10 @@ from statistics import median
 import pytest
 import torch
 
-from rnp_core.filter_mask import prune_filters
 from rnp_core.inversion import KINDS, InversionConfig, RecoveredTrigger, invert
 from rnp_core.metrics import flip_rate
 from rnp_core.progress import Progress
+from rnp_core.stages.filter_mask import prune_filters
 from tests.helpers.models import (
     CLASSES,
     SIDE,

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rnp_core.errors import ModelError
-from rnp_core.filter_mask import (
+from rnp_core.model import SuspectModel
+from rnp_core.stages.filter_mask import (
     MaskableLayer,
     find_maskable_layers,
     full_mask,
     masked_parameters,
     prune_filters,
 )
-from rnp_core.model import SuspectModel
 from tests.helpers.models import (
     CORNER_TRIGGER,
     IDLE,

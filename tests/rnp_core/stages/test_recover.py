@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from rnp_core.data import DefenseSet
-from rnp_core.filter_mask import find_maskable_layers
 from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
-from rnp_core.recover import RecoverConfig, RecoverResult, recover
-from rnp_core.unlearn import UnlearnConfig, unlearn
+from rnp_core.stages.filter_mask import find_maskable_layers
+from rnp_core.stages.recover import RecoverConfig, RecoverResult, recover
+from rnp_core.stages.unlearn import UnlearnConfig, unlearn
 from tests.helpers.models import IDLE, PLANTED, QuadrantMlp, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
 

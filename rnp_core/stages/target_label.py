@@ -69,7 +69,7 @@ def weigh_labels(
     """Join the evidence for every label, in label order.
 
     Args:
-        unlearned_shares: ``(K,)`` from :func:`rnp_core.unlearn.unlearn`.
+        unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
         triggers: kind to recovered triggers; a kind may cover only some labels, at least three for
             its median to mean something. Of several triggers for a label, the smallest counts.
         used_batch_statistics: of the unlearning; without, the shares weigh less.

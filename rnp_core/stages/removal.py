@@ -10,9 +10,9 @@ from rnp_core.data import DefenseSet
 from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.prune import PruneConfig, PruneResult, prune
-from rnp_core.recover import RecoverResult
-from rnp_core.repair import RepairConfig, repair
+from rnp_core.stages.prune import PruneConfig, PruneResult, prune
+from rnp_core.stages.recover import RecoverResult
+from rnp_core.stages.repair import RepairConfig, repair
 
 STRONG_GOAL = 0.97
 """Flip rate asked of the triggers that removal works against; the verdict's own are minimal."""

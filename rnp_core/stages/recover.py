@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from rnp_core.data import DefenseSet
-from rnp_core.filter_mask import MaskableLayer, full_mask, masked_parameters
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.sampling import augment, epoch_batches
-from rnp_core.unlearn import use_batch_statistics
+from rnp_core.stages.filter_mask import MaskableLayer, full_mask, masked_parameters
+from rnp_core.stages.sampling import augment, epoch_batches
+from rnp_core.stages.unlearn import use_batch_statistics
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def recover(
     Filters that clean images need come back to 1, backdoor filters do not.
 
     Args:
-        layers: from :func:`rnp_core.filter_mask.find_maskable_layers` on the original model.
+        layers: from :func:`rnp_core.stages.filter_mask.find_maskable_layers` on the original model.
 
     Raises:
         ScanCancelled: when the callback raises it.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from rnp_core.errors import ConfigError, DataError, ModelError, RnpError
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.spatial_layer import SpatialLayer, find_spatial_layer, record_outputs
+from rnp_core.stages.spatial_layer import SpatialLayer, find_spatial_layer, record_outputs
 
 METHODS = ("integrated_gradients", "grad_cam", "occlusion")
 STAGE = "attribute"

@@ -17,7 +17,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.sampling import augment, epoch_batches
+from rnp_core.stages.sampling import augment, epoch_batches
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from rnp_core.evaluation.success import attack_success_rate, robust_accuracy
-from rnp_core.filter_mask import MaskableLayer
 from rnp_core.metrics import clean_accuracy
 from rnp_core.progress import Progress
-from rnp_core.prune import PruneConfig, PrunedFilter, filter_order, group_by_layer, prune
-from rnp_core.recover import RecoverResult
+from rnp_core.stages.filter_mask import MaskableLayer
+from rnp_core.stages.prune import PruneConfig, PrunedFilter, filter_order, group_by_layer, prune
+from rnp_core.stages.recover import RecoverResult
 from tests.helpers.models import CORNER_TRIGGER, IDLE, PLANTED, TARGET, planted_model
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import corner_patch

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rnp_core.assemble import as_suspect_model, check_labels
+from rnp_core.assembly import as_suspect_model, check_labels
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import DataError
@@ -20,15 +20,11 @@ from rnp_core.evidence_pictures import (
     draw_trigger,
     first_other,
 )
-from rnp_core.filter_mask import find_maskable_layers
 from rnp_core.images import class_counts, content_sha256
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict, wilson_interval
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.prune import group_by_layer
-from rnp_core.recover import RecoverResult, recover
-from rnp_core.removal import RemovalResult, remove_backdoor
 from rnp_core.report import (
     AccuracyFacts,
     AttributionRow,
@@ -45,12 +41,16 @@ from rnp_core.report import (
     SuspectFacts,
     TriggerRow,
 )
-from rnp_core.samples import SampleScores, score_samples
 from rnp_core.stage_log import StageLog
-from rnp_core.target_label import LabelEvidence, weigh_labels
-from rnp_core.triggers import recover_triggers
-from rnp_core.unlearn import UnlearnResult, unlearn
-from rnp_core.verdict import judge
+from rnp_core.stages.filter_mask import find_maskable_layers
+from rnp_core.stages.prune import group_by_layer
+from rnp_core.stages.recover import RecoverResult, recover
+from rnp_core.stages.removal import RemovalResult, remove_backdoor
+from rnp_core.stages.samples import SampleScores, score_samples
+from rnp_core.stages.target_label import LabelEvidence, weigh_labels
+from rnp_core.stages.triggers import recover_triggers
+from rnp_core.stages.unlearn import UnlearnResult, unlearn
+from rnp_core.stages.verdict import judge
 from rnp_core.version import VERSION
 
 STAGES = (

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from rnp_core.evaluation.success import attack_success_rate
-from rnp_core.filter_mask import prune_filters
 from rnp_core.inversion import KINDS
 from rnp_core.metrics import clean_accuracy, flip_rate
 from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
-from rnp_core.repair import RepairConfig, repair
+from rnp_core.stages.filter_mask import prune_filters
+from rnp_core.stages.repair import RepairConfig, repair
 from tests.helpers.models import (
     CLASSES,
     CORNER_TRIGGER,

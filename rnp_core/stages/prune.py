@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
-from rnp_core.filter_mask import prune_filters
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.recover import RecoverResult
+from rnp_core.stages.filter_mask import prune_filters
+from rnp_core.stages.recover import RecoverResult
 
 
 @dataclass(frozen=True)

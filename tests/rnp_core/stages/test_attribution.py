@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnp_core.attribution import METHODS, Attributions, attribute, attribute_filters
 from rnp_core.errors import ConfigError, DataError, ModelError, ScanCancelled
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.progress import Progress
+from rnp_core.stages.attribution import METHODS, Attributions, attribute, attribute_filters
 
 SIDE = 12
 

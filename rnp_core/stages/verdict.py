@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rnp_core.config import ScanConfig
 from rnp_core.report import Finding, Severity, StageRow, Verdict
-from rnp_core.target_label import LabelEvidence, suspected_target_labels
+from rnp_core.stages.target_label import LabelEvidence, suspected_target_labels
 
 DECISIVE_STAGES = ("unlearn", "triggers")
 """A verdict without one of these is inconclusive unless the others accuse the model."""

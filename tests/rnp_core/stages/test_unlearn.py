@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rnp_core.data import DefenseSet
 from rnp_core.progress import Progress
-from rnp_core.unlearn import UnlearnConfig, class_shares, unlearn, use_batch_statistics
+from rnp_core.stages.unlearn import UnlearnConfig, class_shares, unlearn, use_batch_statistics
 from tests.helpers.models import TARGET, QuadrantMlp, QuadrantNet, Wrapped, planted_model, suspect
 from tests.helpers.sets import quadrant_set
 

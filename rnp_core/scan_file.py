@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 
-from rnp_core.assemble import assemble, plan_network
+from rnp_core.assembly import assemble, plan_network
 from rnp_core.checkpoints import Checkpoint, load_checkpoint
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import CheckpointError
 from rnp_core.images import ReadImages, read_defense_set, read_suspects
 from rnp_core.model import Normalization, SuspectModel
+from rnp_core.pipeline import scan
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.report import Finding, ScanReport, StageRow
 from rnp_core.run_folder import REPAIRED_NAME, check_target, write_run
-from rnp_core.scan import scan
 
 MAX_CLEAN = 2000
 """Clean images used at most; more are sampled by class with the seed."""
@@ -112,7 +112,7 @@ def scan_checkpoint(
     Nothing is written before the scan is done, and then all of it at once.
 
     Raises:
-        RnpError: see :func:`load_subject`, :func:`rnp_core.scan.scan` and
+        RnpError: see :func:`load_subject`, :func:`rnp_core.pipeline.scan` and
             :func:`rnp_core.run_folder.write_run`.
     """
     check_target(out, force=force)

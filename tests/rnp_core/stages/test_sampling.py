@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnp_core.sampling import augment, epoch_batches
+from rnp_core.stages.sampling import augment, epoch_batches
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -11,7 +11,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.target_label import ScoreWeights, weigh_labels
+from rnp_core.stages.target_label import ScoreWeights, weigh_labels
 
 COMPARED_LABELS = 7
 """Labels that get a second look where patches leave doubt: the leaders and a control group that
