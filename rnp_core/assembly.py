@@ -25,9 +25,8 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Usual normalisations by name, as (mean, std) of images in [0, 1]."""
 
-_SCREENED = 64  # images for the first look at every variant and normalisation
-_FINALISTS = 4
-_CARRIED_ON = 2  # normalisations that are tried on every further variant
+_SCREENED = 48  # images for the first look at every variant and normalisation
+_FINALISTS = 6
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,6 @@ def assemble(
                 tried.append((_accuracy(model, screen), -len(tried), model))
             except (RuntimeError, ValueError) as error:
                 problem = str(error).splitlines()[0]
-        if len(plan.variants) > 1 and len(tried) == len(choices) > 1:
-            leading = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_CARRIED_ON]
-            choices = [model.normalization for _, _, model in leading]
     if not tried:
         raise ModelError(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "

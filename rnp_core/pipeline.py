@@ -157,7 +157,7 @@ def scan(
     findings.extend(judgement.findings)
     suspected = judgement.suspected_target_labels
 
-    removal = _remove(log, suspect, recovered, fit, suspected, labels, config, on_progress)
+    removal = _remove(log, suspect, recovered, fit, suspected, labels, found, config, on_progress)
     repaired = removal.model if removal else suspect.copy()
     if removal and removal.fine_tuned:
         findings.append(
@@ -293,6 +293,7 @@ def _remove(
     fit: DefenseSet,
     suspected: Sequence[int],
     labels: Sequence[LabelEvidence],
+    found: dict[str, tuple[RecoveredTrigger, ...]],
     config: ScanConfig,
     on_progress: OnProgress,
 ) -> RemovalResult | None:
@@ -302,16 +303,14 @@ def _remove(
     if recovered is None:
         log.skip("removal", "there are no filter masks")
         return None
-    kinds = dict.fromkeys(["patch", *(labels[label].kind for label in suspected)])
     return log.run(
         "removal",
         lambda: remove_backdoor(
             model,
             recovered,
             fit,
-            suspected,
-            kinds=[kind for kind in kinds if kind],
-            inversion=config.invert_stage,
+            [labels[label] for label in suspected],
+            found,
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
             on_progress=on_progress,

@@ -23,7 +23,7 @@ from rnp_core.stages.recover import RecoverResult
 class PruneConfig:
     """Settings of :func:`prune`."""
 
-    max_accuracy_drop: float = 0.03  # clean accuracy that pruning may cost, on the fitting images
+    max_accuracy_drop: float = 0.02  # clean accuracy that pruning may cost, on the fitting images
     target_flip_rate: float = 0.10  # a recovered trigger that flips fewer images is disarmed
     max_share: float = 0.20  # of all filters
     growth: float = 1.5  # factor between the candidate counts

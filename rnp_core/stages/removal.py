@@ -1,24 +1,19 @@
-"""Backdoor removal: prune, and repair where pruning alone leaves a recovered trigger working."""
+"""Backdoor removal: prune, then repair what pruning leaves."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion import RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
-
-STRONG_GOAL = 0.97
-"""Flip rate asked of the triggers that removal works against; the verdict's own are minimal."""
-
-STRONG_COPIES = 3
-"""Triggers per label and kind, each from another start."""
+from rnp_core.stages.target_label import LabelEvidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +24,7 @@ class RemovalResult:
         model: pruned and, where ``fine_tuned``, repaired.
         pruned: what pruning did and weighed.
         fine_tuned: whether weights other than the pruned ones changed.
-        triggers: the strong triggers that removal worked against.
+        triggers: the recovered triggers that removal worked against.
     """
 
     model: SuspectModel
@@ -42,32 +37,38 @@ def remove_backdoor(
     model: SuspectModel,
     recovered: RecoverResult,
     defense_set: DefenseSet,
-    suspected: Sequence[int],
+    suspected: Sequence[LabelEvidence],
+    found: Mapping[str, Sequence[RecoveredTrigger]],
     *,
-    kinds: Sequence[str] = ("patch", "additive"),
-    inversion: InversionConfig = InversionConfig(),
     pruning: PruneConfig = PruneConfig(),
     repairing: RepairConfig | None = RepairConfig(),
     on_progress: OnProgress = ignore_progress,
 ) -> RemovalResult:
     """Remove the backdoors towards the suspected labels; without any, the model stays as it is.
 
+    Against each label goes the kind of trigger that accused it. While the model is repaired, a
+    trigger may grow to the median size over all labels of its kind: what an innocent label takes.
+
     Args:
-        kinds: kinds of trigger to work against.
+        suspected: evidence of the suspected labels.
+        found: kind to recovered triggers of all labels.
         repairing: None leaves the repair step out.
     """
-    strong = dataclasses.replace(inversion, goal=STRONG_GOAL)
-    labels = [label for label in suspected for _ in range(STRONG_COPIES)]
-    triggers: tuple[RecoveredTrigger, ...] = ()
-    if labels:
-        for kind in kinds:
-            triggers += invert(
-                model, defense_set, labels, kind=kind, config=strong, on_progress=on_progress
-            )
-    pruned = prune(model, recovered, defense_set, triggers, config=pruning, on_progress=on_progress)
-    if not triggers or repairing is None:
-        return RemovalResult(pruned.model, pruned, False, triggers)
+    chosen = [
+        min((t for t in found[row.kind] if t.label == row.label), key=lambda t: t.size)
+        for row in suspected
+        if row.kind
+    ]
+    pruned = prune(model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress)
+    if not chosen or repairing is None:
+        return RemovalResult(pruned.model, pruned, False, tuple(chosen))
     repaired = repair(
-        pruned.model, defense_set, triggers, config=repairing, on_progress=on_progress
+        pruned.model,
+        defense_set,
+        chosen,
+        size_limits=[median(t.size for t in found[trigger.kind]) for trigger in chosen],
+        teacher=model,
+        config=repairing,
+        on_progress=on_progress,
     )
-    return RemovalResult(repaired, pruned, True, triggers)
+    return RemovalResult(repaired, pruned, True, tuple(chosen))

@@ -1,8 +1,11 @@
-"""Repair: a short fine-tuning against the recovered triggers, where pruning alone cannot do it.
+"""Repair: a short fine-tuning against triggers that fight back.
 
-One recovered trigger is weaker than the true one, so filters that only the true one needs survive
-pruning. Images stamped with recovered triggers under their true labels teach the rest of the
-network to ignore them (the unlearning step of Neural Cleanse, section 6.3).
+One recovered trigger is weaker than the true one, so a model that merely learns to ignore it keeps
+its backdoor. Here the triggers are trained on, step by step, against the model that is being
+repaired (the min-max problem of I-BAU, Zeng et al., ICLR 2022, equation 3), but only up to the size
+that leads to an innocent label: anything larger would flip a clean model too. On clean images the
+original model's own probabilities are the target (Hinton et al., 2015), which costs less accuracy
+than the labels do.
 """
 
 from __future__ import annotations
@@ -12,22 +15,28 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import RecoveredTrigger
+from rnp_core.errors import ConfigError
+from rnp_core.inversion import KINDS, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.stages.sampling import augment, epoch_batches
+
+_SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 
 
 @dataclass(frozen=True)
 class RepairConfig:
     """Settings of :func:`repair`."""
 
-    steps: int = 100  # SGD steps
-    batch_size: int = 64  # images
-    triggered_share: float = 0.33  # of each batch
-    learning_rate: float = 0.01  # falls to 0 along a cosine
+    steps: int = 100  # SGD steps of the model
+    warm_up: int = 20  # steps of each trigger alone, before the model moves
+    copies: int = 3  # of each trigger, from slightly different starts
+    batch_size: int = 64  # clean images a step
+    triggered_share: float = 0.33  # triggered images a step, as a share of the clean ones
+    learning_rate: float = 0.02  # falls to 0 along a cosine
     momentum: float = 0.9
     seed: int = 0
 
@@ -37,21 +46,32 @@ def repair(
     defense_set: DefenseSet,
     triggers: Sequence[RecoveredTrigger],
     *,
+    size_limits: Sequence[float],
+    teacher: SuspectModel | None = None,
     config: RepairConfig = RepairConfig(),
     on_progress: OnProgress = ignore_progress,
 ) -> SuspectModel:
-    """A fine-tuned copy of ``model`` in which ``triggers`` no longer work.
+    """A fine-tuned copy of ``model`` in which ``triggers`` and others like them no longer work.
 
     BatchNorm statistics and dropout stay as they are; gradients are clipped to norm 1 after the
     backward pass. Parameters that are exactly 0 (pruned filters) stay 0.
 
     Args:
-        triggers: at least one; each triggered image gets one of them.
+        triggers: at least one; they take turns.
+        size_limits: how large each trigger may grow, in the unit of its kind.
+        teacher: gives the probabilities on clean images; ``model`` itself when None.
 
     Raises:
+        ConfigError: without triggers, or when there is not one limit per trigger.
         ScanCancelled: when the callback raises it.
     """
+    if not triggers or len(size_limits) != len(triggers):
+        raise ConfigError(
+            f"expected at least one trigger and one size limit for each, got {len(triggers)} "
+            f"and {len(size_limits)}"
+        )
     generator = torch.Generator().manual_seed(config.seed)
+    teacher = (teacher or model).copy()
     repaired = model.copy()
     parameters = [p for p in repaired.network.parameters() if p.is_floating_point()]
     silent = [p.detach() == 0 for p in parameters]
@@ -59,14 +79,22 @@ def repair(
         parameter.requires_grad_(True)
     optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    opponents = [
+        _Opponent(trigger, limit, defense_set, config, generator)
+        for trigger, limit in zip(triggers, size_limits, strict=True)
+    ]
+    for opponent in opponents:
+        for _ in range(config.warm_up):
+            opponent.attack(repaired)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.steps):
-        indices = next(batches)
-        images = augment(defense_set.images[indices], generator)
-        stamped = int(config.triggered_share * len(indices))
-        trigger = triggers[step % len(triggers)]
-        images = torch.cat([trigger.apply(images[:stamped]), images[stamped:]])
-        loss = F.cross_entropy(repaired(images), defense_set.labels[indices])
+        triggered, true_labels = opponents[step % len(opponents)].attack(repaired)
+        clean = augment(defense_set.images[next(batches)], generator)
+        with torch.no_grad():
+            wanted = torch.cat(
+                [teacher(clean).softmax(1), F.one_hot(true_labels, model.num_classes).float()]
+            )
+        loss = F.cross_entropy(repaired(torch.cat([clean, triggered])), wanted)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -79,3 +107,51 @@ def repair(
     repaired.zero_grad(set_to_none=True)
     repaired.requires_grad_(False)
     return repaired
+
+
+class _Opponent:
+    """Copies of one trigger that keep attacking the model within a size limit."""
+
+    def __init__(
+        self,
+        trigger: RecoveredTrigger,
+        limit: float,
+        defense_set: DefenseSet,
+        config: RepairConfig,
+        generator: torch.Generator,
+    ) -> None:
+        self._kind = KINDS[trigger.kind]
+        self._label, self._limit = trigger.label, limit
+        self._copies = config.copies
+        self._each = max(1, int(config.triggered_share * config.batch_size) // config.copies)
+        self._set, self._generator = defense_set, generator
+        self._others = torch.nonzero(defense_set.labels != trigger.label).flatten()
+        self._parameters = []
+        for parameter in trigger.parameters:
+            copies = parameter.repeat(config.copies, *[1] * (parameter.ndim - 1))
+            noise = torch.randn(copies.shape, generator=generator)
+            noise[0] = 0.0  # the first copy starts where the trigger was found
+            scale = 0.1 * parameter.std() if parameter.numel() > 1 else 0.1
+            self._parameters.append((copies + scale * noise).requires_grad_(True))
+        self._optimizer = torch.optim.Adam(
+            self._parameters, lr=self._kind.learning_rate, betas=(0.5, 0.9)
+        )
+
+    def attack(self, model: SuspectModel) -> tuple[Tensor, Tensor]:
+        """One step against ``model``; returns triggered images and their true labels."""
+        count = self._copies * self._each
+        drawn = self._others[torch.randint(len(self._others), (count,), generator=self._generator)]
+        images = self._set.images[drawn].view(self._copies, self._each, *model.input_shape)
+        logits = model(self._kind.apply(self._parameters, images).flatten(0, 1))
+        excess = F.relu(self._kind.size(self._parameters) / self._limit - 1)
+        loss = (
+            self._copies * F.cross_entropy(logits, torch.full((count,), self._label))
+            + _SIZE_PENALTY * excess.sum()
+        )
+        gradients = torch.autograd.grad(loss, self._parameters)
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizer.step()
+        with torch.no_grad():
+            triggered = self._kind.apply(self._parameters, images).flatten(0, 1)
+        return triggered, self._set.labels[drawn]

@@ -13,6 +13,9 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.target_label import ScoreWeights, weigh_labels
 
+SCREENED_FROM = 20
+"""With more labels than this, a short first round picks those that get a full patch inversion."""
+
 COMPARED_LABELS = 7
 """Labels that get a second look where patches leave doubt: the leaders and a control group that
 gives the median."""
@@ -46,6 +49,16 @@ def recover_triggers(
     """
     leaders = unlearned_shares.argsort(descending=True, stable=True).tolist()
     labels = _with_controls(leaders[: max_labels // 2], leaders, max_labels)
+    if len(labels) > SCREENED_FROM:
+        short = dataclasses.replace(
+            config, steps=config.steps // 3, batch_size=max(2, config.batch_size // 2)
+        )
+        screened = invert(
+            model, defense_set, labels, kind="patch", config=short, on_progress=on_progress
+        )
+        smallest = [t.label for t in sorted(screened, key=lambda t: t.size)]
+        first = list(dict.fromkeys([*leaders[:2], *smallest[: SCREENED_FROM // 2]]))
+        labels = _with_controls(first, smallest, SCREENED_FROM)
     found = {
         "patch": invert(
             model, defense_set, labels, kind="patch", config=config, on_progress=on_progress

@@ -67,7 +67,14 @@ def _prune(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> objec
 
 def _repair(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
     config = RepairConfig(steps=4, batch_size=8, seed=seed)
-    return repair(model, SET, [untrained_trigger("patch")], config=config, on_progress=on_progress)
+    return repair(
+        model,
+        SET,
+        [untrained_trigger("patch")],
+        size_limits=[20.0],
+        config=config,
+        on_progress=on_progress,
+    )
 
 
 def _invert(kind: str) -> Stage:
@@ -109,9 +116,9 @@ BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
     "prune: unknown layer": lambda m: prune(
         m, _recovered(m, "x"), SET, [untrained_trigger("patch")], config=PruneConfig(max_share=1.0)
     ),
-    "repair: no trigger": lambda m: repair(m, SET, []),
+    "repair: no trigger": lambda m: repair(m, SET, [], size_limits=[]),
     "repair: labels outside the classes": lambda m: repair(
-        m, BAD_LABELS, [untrained_trigger("patch")]
+        m, BAD_LABELS, [untrained_trigger("patch")], size_limits=[20.0]
     ),
     "invert: unknown kind": lambda m: invert(m, SET, [0], kind="laser"),
     "invert: label outside the classes": lambda m: invert(m, SET, [100]),
