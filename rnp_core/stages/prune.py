@@ -26,7 +26,7 @@ class PruneConfig:
     max_accuracy_drop: float = 0.02  # clean accuracy that pruning may cost, on the fitting images
     target_flip_rate: float = 0.10  # a recovered trigger that flips fewer images is disarmed
     max_share: float = 0.20  # of all filters
-    growth: float = 1.5  # factor between the candidate counts
+    growth: float = 2.0  # factor between the candidate counts
 
 
 @dataclass(frozen=True)

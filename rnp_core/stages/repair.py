@@ -31,10 +31,10 @@ _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 class RepairConfig:
     """Settings of :func:`repair`."""
 
-    steps: int = 100  # SGD steps of the model
+    steps: int = 80  # SGD steps of the model
     warm_up: int = 20  # steps of each trigger alone, before the model moves
     copies: int = 3  # of each trigger, from slightly different starts
-    batch_size: int = 64  # clean images a step
+    batch_size: int = 48  # clean images a step
     triggered_share: float = 0.33  # triggered images a step, as a share of the clean ones
     learning_rate: float = 0.02  # falls to 0 along a cosine
     momentum: float = 0.9

@@ -1,0 +1,120 @@
+"""Evidence to labels, labels to a verdict."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rnp_core.config import ScanConfig
+from rnp_core.inversion import RecoveredTrigger
+from rnp_core.report import StageRow
+from rnp_core.stages.target_label import LabelEvidence, suspected_target_labels, weigh_labels
+from rnp_core.stages.verdict import Judgement, judge
+
+DONE = [StageRow("unlearn", "done", 1.0), StageRow("triggers", "done", 1.0)]
+EVEN = torch.full((4,), 0.25)
+
+
+def trigger(
+    label: int, size: float, *, kind: str = "patch", flips: float = 0.9
+) -> RecoveredTrigger:
+    empty = torch.zeros(1, 2, 2)
+    return RecoveredTrigger(label, kind, size, flips, empty, empty, [])
+
+
+def row(label: int, score: float) -> LabelEvidence:
+    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, score)
+
+
+def verdict(scores: list[float], **changes: object) -> Judgement:
+    arguments = {
+        "stages": DONE,
+        "clean_accuracy": 0.9,
+        "collapsed": True,
+        "config": ScanConfig(),
+        **changes,
+    }
+    labels = [row(label, score) for label, score in enumerate(scores)]
+    return judge(labels, [f"name{i}" for i in range(len(scores))], **arguments)  # type: ignore
+
+
+def test_a_small_trigger_and_a_large_share_accuse() -> None:
+    shares = torch.tensor([0.05, 0.05, 0.85, 0.05])
+    found = {"patch": [trigger(0, 20), trigger(1, 22), trigger(2, 3), trigger(3, 21)]}
+    rows = weigh_labels(shares, found)
+    assert suspected_target_labels(rows) == (2,)
+    assert rows[2].norm_ratio == pytest.approx(3 / 20.5)
+    assert rows[2].kind == "patch"
+    chance = 0.28 * math.sqrt(2 * math.log(4))
+    assert rows[2].size_outlier == pytest.approx(-math.log(3 / 20.5) - chance)
+
+
+def test_like_triggers_accuse_nobody() -> None:
+    found = {"patch": [trigger(label, 20 + label) for label in range(4)]}
+    assert suspected_target_labels(weigh_labels(EVEN, found)) == ()
+
+
+def test_a_trigger_that_flips_little_is_not_small() -> None:
+    found = {"patch": [trigger(0, 2, flips=0.2), *(trigger(k, 20) for k in (1, 2, 3))]}
+    assert weigh_labels(EVEN, found)[0].norm_ratio == 1.0
+
+
+def test_the_smaller_of_two_starts_counts() -> None:
+    found = {"patch": [*(trigger(label, 20) for label in range(4)), trigger(0, 4)]}
+    assert weigh_labels(EVEN, found)[0].trigger_norm == 4
+
+
+def test_shares_weigh_less_without_batch_norm() -> None:
+    shares = torch.tensor([0.97, 0.01, 0.01, 0.01])
+    found = {"patch": [trigger(label, 20) for label in range(4)]}
+    with_norm = weigh_labels(shares, found)[0].score
+    without = weigh_labels(shares, found, used_batch_statistics=False)[0].score
+    assert without < with_norm
+
+
+def test_labels_without_triggers_are_judged_by_their_share() -> None:
+    rows = weigh_labels(EVEN, {})
+    assert all(math.isnan(entry.norm_ratio) and entry.kind == "" for entry in rows)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.1, 0.95], "backdoored"),
+        ([0.1, 0.6], "suspicious"),
+        ([0.1, 0.2], "no_evidence"),
+    ],
+)
+def test_three_states_by_score(scores: list[float], expected: str) -> None:
+    judged = verdict(scores)
+    assert judged.verdict == expected
+    assert judged.backdoor_score == max(scores)
+    assert judged.reason.endswith(".")
+    assert "clean model" not in judged.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stages": [StageRow("unlearn", "failed", 0, "boom"), DONE[1]]}, "unlearn failed: boom"),
+        ({"stages": [DONE[0], StageRow("triggers", "failed", 0, "x")]}, "triggers failed"),
+        ({"clean_accuracy": 0.2}, "20% of the clean images"),
+        ({"collapsed": False}, "did not bring the accuracy down"),
+    ],
+)
+def test_gaps_make_it_inconclusive_but_never_milder(
+    changes: dict[str, object], reason: str
+) -> None:
+    mild = verdict([0.1, 0.2], **changes)
+    assert mild.verdict == "inconclusive"
+    assert reason in mild.reason
+    assert verdict([0.1, 0.6], **changes).verdict == "inconclusive"
+    assert verdict([0.1, 0.95], **changes).verdict == "backdoored"
+
+
+def test_several_suspects_come_most_suspicious_first() -> None:
+    judged = verdict([0.9, 0.1, 0.95])
+    assert judged.suspected_target_labels == (2, 0)
+    assert [finding.severity for finding in judged.findings] == ["critical", "critical"]
