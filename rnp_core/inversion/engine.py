@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
+from rnp_core.errors import ConfigError, DataError
 from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
@@ -79,14 +80,22 @@ def invert(
         One trigger per label, in the order of ``labels``.
 
     Raises:
+        ConfigError: for an unknown kind, no labels, or labels outside the classes.
+        DataError: when all images are of one class.
         ScanCancelled: when the callback raises it.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"expected a kind among {', '.join(KINDS)}, got {kind!r}")
+    if not labels or not 0 <= min(labels) <= max(labels) < model.num_classes:
+        raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
     network = model.copy()
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels)).repeat_interleave(batch)
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
+    if any(len(pool) == 0 for pool in pools):
+        raise DataError("expected images of at least two classes, got one class")
     parameters = family.start(count, model.input_shape, generator)
     for parameter in parameters:
         parameter.requires_grad_(True)

@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 import torch
 
+from rnp_core.errors import ConfigError, DataError
 from rnp_core.inversion import KINDS, InversionConfig, RecoveredTrigger, invert
 from rnp_core.metrics import flip_rate
 from rnp_core.progress import Progress
@@ -103,3 +104,23 @@ def test_progress_counts_the_steps_and_carries_the_sizes() -> None:
     invert(planted_model(), SET, [1, 2], config=SHORT, on_progress=seen.append)
     assert [(p.stage, p.step, p.total) for p in seen] == [("triggers", i + 1, 4) for i in range(4)]
     assert all(len(p.values["sizes"]) == 2 for p in seen)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "message"),
+    [
+        ([0], "laser", "expected a kind among patch, additive, warp, got 'laser'"),
+        ([], "patch", "expected labels below 4"),
+        ([4], "patch", "expected labels below 4"),
+    ],
+)
+def test_bad_arguments(labels: list[int], kind: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        invert(planted_model(), quadrant_set(5), labels, kind=kind)
+
+
+def test_one_class_is_refused() -> None:
+    images = quadrant_set(5)
+    alone = images.subset(torch.nonzero(images.labels == 0).flatten())
+    with pytest.raises(DataError, match="at least two classes"):
+        invert(planted_model(), alone, [0])
