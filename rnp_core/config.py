@@ -72,7 +72,7 @@ def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
         preset=name,
         seed=seed,
         unlearn_stage=UnlearnConfig(seed=seed),
-        recover_stage=RecoverConfig(seed=seed, steps=int(40 * factor)),
-        invert_stage=InversionConfig(seed=seed, steps=int(120 * factor)),
+        recover_stage=RecoverConfig(seed=seed, steps=int(30 * factor)),
+        invert_stage=InversionConfig(seed=seed, steps=int(100 * factor)),
         repair_stage=RepairConfig(seed=seed, steps=int(80 * factor)),
     )

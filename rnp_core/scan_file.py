@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from rnp_core.assembly import assemble, plan_network
+from rnp_core.assembly import NetworkPlan, assemble, plan_network
 from rnp_core.checkpoints import Checkpoint, load_checkpoint
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
-from rnp_core.errors import CheckpointError
+from rnp_core.errors import CheckpointError, DataError, ModelError, RnpError
 from rnp_core.images import ReadImages, read_defense_set, read_suspects
+from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.pipeline import scan
 from rnp_core.progress import OnProgress, Progress, ignore_progress
@@ -66,24 +67,16 @@ def load_subject(
     hints = checkpoint.hints
     plan = plan_network(checkpoint.state, arch=arch, num_classes=num_classes)
     names = tuple(class_names or hints.class_names)
-    size = hints.input_size[-1] if hints.input_size else plan.input_size
-    clean = read_defense_set(
-        clean_path,
-        channels=plan.in_channels,
-        size=size,
-        class_names=names or None,
-        num_classes=plan.num_classes,
-        max_images=MAX_CLEAN,
-        seed=seed,
-    )
     if normalization == "auto" and hints.mean and hints.std:
         normalization = Normalization(tuple(hints.mean), tuple(hints.std), "config")
-    model = assemble(
+    clean, model = _read_and_assemble(
         plan,
-        checkpoint.state,
-        clean.images,
+        checkpoint,
+        clean_path,
+        sizes=(hints.input_size[-1],) if hints.input_size else (None, plan.input_size),
+        class_names=names,
         normalization=normalization,
-        class_names=names or clean.images.class_names,
+        seed=seed,
     )
     suspects = None
     if suspects_path is not None:
@@ -91,6 +84,53 @@ def load_subject(
             suspects_path, channels=model.input_shape[0], size=model.input_shape[-1]
         )
     return Subject(checkpoint, plan.architecture, model, clean, suspects)
+
+
+def _read_and_assemble(
+    plan: NetworkPlan,
+    checkpoint: Checkpoint,
+    clean_path: Path,
+    *,
+    sizes: Sequence[int | None],
+    class_names: tuple[str, ...],
+    normalization: str | Normalization,
+    seed: int,
+) -> tuple[ReadImages[DefenseSet], SuspectModel]:
+    """Read the images and assemble the model at the image size that suits the model best.
+
+    Many networks end in global pooling and run at any size, so tensors alone do not tell the size:
+    the images' own (None in ``sizes``) and the one that the tensors suggest compete by accuracy.
+    """
+    tried: list[tuple[float, ReadImages[DefenseSet], SuspectModel]] = []
+    problem: RnpError | None = None
+    for size in sizes:
+        if any(size == entry[2].input_shape[-1] for entry in tried):
+            continue
+        try:
+            clean = read_defense_set(
+                clean_path,
+                channels=plan.in_channels,
+                size=size,
+                class_names=class_names or None,
+                num_classes=plan.num_classes,
+                max_images=MAX_CLEAN,
+                seed=seed,
+            )
+            model = assemble(
+                plan,
+                checkpoint.state,
+                clean.images,
+                normalization=normalization,
+                class_names=class_names or clean.images.class_names,
+            )
+        except (DataError, ModelError) as error:
+            problem = error
+            continue
+        tried.append((clean_accuracy(model, clean.images), clean, model))
+    if not tried:
+        raise problem or DataError(f"cannot use the images at {clean_path}")
+    _, clean, model = max(tried, key=lambda entry: entry[0])
+    return clean, model
 
 
 def scan_checkpoint(

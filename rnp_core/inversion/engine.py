@@ -21,11 +21,15 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 
 
+_CHECKED = 160
+"""Images, evenly spaced, on which the flip rate of a finished trigger is measured at most."""
+
+
 @dataclass(frozen=True)
 class InversionConfig:
     """Settings of :func:`invert`."""
 
-    steps: int = 120  # Adam steps
+    steps: int = 100  # Adam steps
     batch_size: int = 8  # images a label and step
     goal: float = 0.85  # smoothed flip rate at which a trigger counts as working
     weight_rate: float = 0.10  # relative change of the size weight a step
@@ -149,6 +153,7 @@ def _collect(
     for row, label in enumerate(labels):
         own = [parameter[row : row + 1].clone() for parameter in parameters]
         others = defense_set.images[defense_set.labels != label]
+        others = others[:: -(-len(others) // _CHECKED)]
         predicted = predict(network, family.apply(own, others.unsqueeze(0))[0])
         triggers.append(
             RecoveredTrigger(

@@ -22,7 +22,7 @@ from rnp_core.stages.unlearn import use_batch_statistics
 class RecoverConfig:
     """Settings of :func:`recover`."""
 
-    steps: int = 40  # gradient steps (official: 20 epochs of 4 batches)
+    steps: int = 30  # gradient steps (official: 20 epochs of 4 batches)
     batch_size: int = 128  # images (official)
     learning_rate: float = 0.2  # of the masks (official)
     momentum: float = 0.9  # SGD (official)

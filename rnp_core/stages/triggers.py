@@ -16,7 +16,7 @@ from rnp_core.stages.target_label import ScoreWeights, weigh_labels
 SCREENED_FROM = 20
 """With more labels than this, a short first round picks those that get a full patch inversion."""
 
-COMPARED_LABELS = 7
+COMPARED_LABELS = 6
 """Labels that get a second look where patches leave doubt: the leaders and a control group that
 gives the median."""
 
@@ -80,11 +80,12 @@ def recover_triggers(
     found["patch"] += invert(
         model, defense_set, compared, kind="patch", config=again, on_progress=on_progress
     )
+    brief = dataclasses.replace(config, steps=2 * config.steps // 3)
     for kind in ("additive", "warp"):
         if max(scores()) >= enough_score:
             break
         found[kind] = invert(
-            model, defense_set, compared, kind=kind, config=config, on_progress=on_progress
+            model, defense_set, compared, kind=kind, config=brief, on_progress=on_progress
         )
     return found
 
