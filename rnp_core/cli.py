@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
 if TYPE_CHECKING:
-    from rnp_core.checkpoints import Inspection
-    from rnp_core.model import Normalization
+    from rnp_core.isolation import IsolationLimits
     from rnp_core.progress import Progress
     from rnp_core.report import ScanReport
 
@@ -61,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     scan.add_argument("checkpoint", help="checkpoint file, or demo:NAME (see `rnp demo`)")
     scan.add_argument(
-        "--clean", type=Path, help="clean labelled images: folder of class folders, zip or npz"
+        "--clean",
+        type=Path,
+        help="clean labelled images: folder of class folders, zip or npz (default: those that came "
+        "with the checkpoint, as in TrojAI's folders)",
     )
     scan.add_argument("--out", type=Path, required=True, help="folder for the results")
     scan.add_argument("--suspects", type=Path, help="images to triage: folder, zip or npz")
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--force", action="store_true", help="replace an earlier scan in --out")
     scan.add_argument("--json", action="store_true", help="print the report as JSON")
     scan.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _add_limits(scan, memory="16", seconds="21600")
     scan.set_defaults(run=_scan)
 
     inspect = commands.add_parser(
@@ -91,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("checkpoint", type=Path)
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    _add_limits(inspect, memory="4", seconds="300")
     inspect.set_defaults(run=_inspect)
 
     demo = commands.add_parser("demo", help="list the built-in demo models")
@@ -98,38 +102,62 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _scan(options: argparse.Namespace) -> int:
-    checkpoint, clean, suspects = _inputs(options)
-    if options.threads is not None and options.threads < 1:
-        raise ConfigError(f"expected --threads of at least 1, got {options.threads}")
+def _add_limits(command: argparse.ArgumentParser, *, memory: str, seconds: str) -> None:
+    command.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help=f"memory limit of the child process that does the work (default: {memory})",
+    )
+    command.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help=f"time limit of that process (default: {seconds})",
+    )
 
+
+def _limits(options: argparse.Namespace, default: IsolationLimits) -> IsolationLimits:
+    """``default`` with what ``--memory`` and ``--time-limit`` say."""
     import dataclasses
 
-    import torch
+    limits = default
+    if options.memory is not None:
+        try:
+            limits = dataclasses.replace(limits, memory_bytes=int(options.memory * (1 << 30)))
+        except (ValueError, OverflowError):
+            raise ConfigError(f"expected --memory in GiB, got {options.memory}") from None
+    if options.time_limit is not None:
+        limits = dataclasses.replace(limits, seconds=options.time_limit)
+    return limits
 
-    from rnp_core.config import preset_config
-    from rnp_core.scan_file import scan_checkpoint
 
-    if options.device == "cuda":
-        raise ConfigError("this version scans on the CPU; use --device cpu or auto")
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    config = preset_config(options.preset, seed=options.seed)
-    config = dataclasses.replace(config, repair=not options.no_repair)
+def _scan(options: argparse.Namespace) -> int:
+    from rnp_core.isolation import SCAN_LIMITS, isolated_scan
+    from rnp_core.request import ScanRequest
+
+    checkpoint, clean, suspects = _inputs(options)
+    request = ScanRequest(
+        checkpoint=str(checkpoint),
+        clean=None if clean is None else str(clean),
+        out=str(options.out),
+        suspects=None if suspects is None else str(suspects),
+        arch=options.arch,
+        num_classes=options.num_classes,
+        class_names=_class_names(options.class_names),
+        normalization=options.normalization,
+        mean=_numbers(options.mean, "--mean"),
+        std=_numbers(options.std, "--std"),
+        preset=options.preset,
+        seed=options.seed,
+        repair=not options.no_repair,
+        device=options.device,
+        threads=options.threads,
+        force=options.force,
+    )
+    limits = _limits(options, SCAN_LIMITS)
     with _Bars(hidden=options.quiet or options.json) as bars:
-        report = scan_checkpoint(
-            checkpoint,
-            clean,
-            options.out,
-            suspects_path=suspects,
-            arch=options.arch,
-            num_classes=options.num_classes,
-            class_names=_class_names(options.class_names),
-            normalization=_normalization(options),
-            config=config,
-            force=options.force,
-            on_progress=bars.update,
-        )
+        report = isolated_scan(request, limits=limits, on_progress=bars.update)
     if options.json:
         print(report.to_json(), end="")
     elif not options.quiet:
@@ -137,11 +165,9 @@ def _scan(options: argparse.Namespace) -> int:
     return EXIT_CODES[report.verdict]
 
 
-def _inputs(options: argparse.Namespace) -> tuple[Path, Path, Path | None]:
+def _inputs(options: argparse.Namespace) -> tuple[Path, Path | None, Path | None]:
     """Checkpoint, clean images and suspects; a demo model brings its own images."""
     if not options.checkpoint.startswith(DEMO):
-        if options.clean is None:
-            raise ConfigError("--clean is needed: a folder, zip or npz of clean labelled images")
         return Path(options.checkpoint), options.clean, options.suspects
     from rnp_core.demo import find_demo
 
@@ -149,30 +175,19 @@ def _inputs(options: argparse.Namespace) -> tuple[Path, Path, Path | None]:
     return demo.checkpoint, options.clean or demo.clean, options.suspects or demo.suspects
 
 
-def _class_names(path: Path | None) -> list[str] | None:
+def _class_names(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read class names from {path}: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    return tuple(line.strip() for line in lines if line.strip())
 
 
-def _normalization(options: argparse.Namespace) -> str | Normalization:
-    if options.mean is None and options.std is None:
-        return options.normalization
-    if options.mean is None or options.std is None:
-        raise ConfigError("--mean and --std go together")
-    from rnp_core.model import Normalization
-
-    mean, std = _numbers(options.mean, "--mean"), _numbers(options.std, "--std")
-    if len(mean) != len(std) or any(value <= 0 for value in std):
-        raise ConfigError("expected as many --std values as --mean values, all above 0")
-    return Normalization(mean, std, "given")
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -180,14 +195,14 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from rnp_core.checkpoints import inspect_checkpoint
+    from rnp_core.isolation import INSPECT_LIMITS, isolated_inspect
 
-    inspection = inspect_checkpoint(options.checkpoint)
+    inspection = isolated_inspect(options.checkpoint, limits=_limits(options, INSPECT_LIMITS))
     if options.json:
-        print(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(inspection, indent=1, ensure_ascii=False))
     else:
         _inspection(inspection)
-    return 2 if inspection.refusal else 0
+    return 2 if inspection["refusal"] else 0
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -295,7 +310,7 @@ def _summary(report: ScanReport, out: Path) -> None:
             console.print(escape(f"{finding.severity}: {finding.message}"))
 
 
-def _inspection(inspection: Inspection) -> None:
+def _inspection(inspection: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -303,22 +318,22 @@ def _inspection(inspection: Inspection) -> None:
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
     for name, value in (
-        ("file", inspection.path),
-        ("sha256", inspection.sha256),
-        ("size", f"{inspection.size_bytes:,} bytes"),
-        ("format", inspection.format),
-        ("reader", inspection.reader),
-        ("layout", inspection.layout),
-        ("architecture", inspection.hints.architecture),
-        ("tensors", len(inspection.tensors)),
-        ("would import", ", ".join(inspection.globals) or "nothing"),
-        ("refused", inspection.refusal),
+        ("file", inspection["path"]),
+        ("sha256", inspection["sha256"]),
+        ("size", f"{inspection['size_bytes']:,} bytes"),
+        ("format", inspection["format"]),
+        ("reader", inspection["reader"]),
+        ("layout", inspection["layout"]),
+        ("claims to be", inspection["hints"]["architecture"]),
+        ("tensors", len(inspection["tensors"])),
+        ("would import", ", ".join(inspection["globals"]) or "nothing"),
+        ("refused", inspection["refusal"]),
     ):
         if value is not None:
             facts.add_row(name, escape(str(value)))
     console.print(facts)
-    for finding in inspection.findings:
-        console.print(escape(f"{finding.severity}: {finding.rule}: {finding.message}"))
+    for finding in inspection["findings"]:
+        console.print(escape(f"{finding['severity']}: {finding['rule']}: {finding['message']}"))
 
 
 def _number(value: float | None, form: str) -> str:

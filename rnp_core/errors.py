@@ -1,5 +1,9 @@
 """Exceptions of the package. Every message can be shown to a user as it is."""
 
+from typing import Literal
+
+IsolationReason = Literal["crash", "memory", "time", "protocol", "start"]
+
 
 class RnpError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -27,6 +31,24 @@ class ModelError(RnpError):
 
 class ReportError(RnpError):
     """A report cannot be written, read or rendered."""
+
+
+class IsolationError(RnpError):
+    """The child process that works on untrusted files ended without a result.
+
+    Attributes:
+        reason: "crash" (a signal, an exit or an unexpected error), "memory" (its limit, or the
+            system's), "time" (its limit), "protocol" (it sent something that is no message) or
+            "start" (it could not be started).
+        detail: the end of what it wrote to standard error, for a log; untrusted text.
+    """
+
+    def __init__(
+        self, message: str, *, reason: IsolationReason = "crash", detail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.reason: IsolationReason = reason
+        self.detail = detail
 
 
 class ScanCancelled(RnpError):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,29 +17,23 @@ from rnp_core.errors import DataError
 from rnp_core.evidence_pictures import (
     draw_attributions,
     draw_filter_maps,
-    draw_trigger,
     first_other,
 )
-from rnp_core.images import class_counts, content_sha256
 from rnp_core.inversion import RecoveredTrigger
-from rnp_core.metrics import flip_rate, predict, wilson_interval
+from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.report import (
-    AccuracyFacts,
-    AttributionRow,
-    CleanFacts,
-    Curves,
-    DataFacts,
-    FilterRow,
-    Finding,
-    LabelRow,
-    ModelFacts,
-    NormalizationFacts,
-    SampleRow,
-    ScanReport,
-    SuspectFacts,
-    TriggerRow,
+from rnp_core.report import AttributionRow, FilterRow, Finding, ScanReport
+from rnp_core.report_rows import (
+    accuracy_facts,
+    curves,
+    data_facts,
+    environment,
+    label_row,
+    model_facts,
+    sample_rows,
+    thumbnails,
+    trigger_rows,
 )
 from rnp_core.stage_log import StageLog
 from rnp_core.stages.filter_mask import find_maskable_layers
@@ -73,11 +67,14 @@ class ScanResult:
         report: the plain report.
         repaired: the repaired model; the original's copy when nothing was removed.
         pictures: path relative to the report to PNG bytes.
+        thumbnails: small pictures of the most suspicious images; see
+            :func:`rnp_core.report_rows.thumbnails`. None without suspects.
     """
 
     report: ScanReport
     repaired: SuspectModel
     pictures: dict[str, bytes]
+    thumbnails: dict[str, np.ndarray] | None
 
 
 def scan(
@@ -183,7 +180,7 @@ def scan(
 
     pictures: dict[str, bytes] = {}
     shown = _shown_triggers(found, labels, suspected)
-    trigger_rows = _trigger_rows(shown, suspect, repaired, held_out, pictures)
+    rows = trigger_rows(shown, suspect, repaired, held_out, pictures)
     attributions = log.run(
         "attributions",
         lambda: _explain(
@@ -206,28 +203,28 @@ def scan(
         seed=config.seed,
         config=config.to_dict(),
         environment=environment(),
-        model=_model_facts(suspect),
-        data=_data_facts(defense_set, suspects, suspect.num_classes),
+        model=model_facts(suspect),
+        data=data_facts(defense_set, suspects, suspect.num_classes),
         verdict=judgement.verdict,
         backdoor_score=judgement.backdoor_score,
         verdict_reason=judgement.reason,
         findings=findings,
         suspected_target_labels=list(suspected),
-        labels=[_label_row(row, names[row.label]) for row in labels],
-        triggers=trigger_rows,
+        labels=[label_row(row, names[row.label]) for row in labels],
+        triggers=rows,
         pruned_filters=[
             FilterRow(f.layer, f.index, f.mask_value, f.score)
             for f in (removal.pruned.filters if removal else ())
         ],
-        accuracy=_accuracy(correct, repaired, held_out, trigger_rows),
-        samples=_sample_rows(suspects, scores),
+        accuracy=accuracy_facts(correct, repaired, held_out, rows),
+        samples=sample_rows(suspects, scores, unlearned),
         sample_threshold=scores.threshold if scores else None,
         attributions=attributions or [],
         stages=log.rows,
-        curves=_curves(unlearned, recovered, removal),
+        curves=curves(unlearned, recovered, removal),
         files={},
     )
-    return ScanResult(report, repaired, pictures)
+    return ScanResult(report, repaired, pictures, thumbnails(suspects, scores))
 
 
 def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet, DefenseSet]:
@@ -249,18 +246,6 @@ def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet,
     if any(len(part) == 0 for part in parts):
         raise DataError(f"expected more clean images to hold some out, got {len(defense_set)}")
     return defense_set.subset(parts[0]), defense_set.subset(parts[1])
-
-
-def environment() -> dict[str, object]:
-    """What the scan ran on, for the report."""
-    return {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": "cpu",
-        "threads": torch.get_num_threads(),
-        "precision": "float32",
-        "platform": platform.platform(),
-    }
 
 
 def _recover(
@@ -335,31 +320,6 @@ def _shown_triggers(
     return [t for t in everything if t.label == top][:1]
 
 
-def _trigger_rows(
-    triggers: Sequence[RecoveredTrigger],
-    model: SuspectModel,
-    repaired: SuspectModel,
-    held_out: DefenseSet,
-    pictures: dict[str, bytes],
-) -> list[TriggerRow]:
-    rows = []
-    for trigger in triggers:
-        paths = draw_trigger(trigger, held_out, pictures)
-        rows.append(
-            TriggerRow(
-                label=trigger.label,
-                kind=trigger.kind,
-                norm=trigger.size,
-                flip_rate=flip_rate(model, trigger, held_out),
-                flip_rate_repaired=flip_rate(repaired, trigger, held_out),
-                mask_png=paths.mask_png,
-                pattern_png=paths.pattern_png,
-                preview_png=paths.preview_png,
-            )
-        )
-    return rows
-
-
 def _explain(
     model: SuspectModel,
     repaired: SuspectModel,
@@ -397,100 +357,3 @@ def _explain(
         filters = group_by_layer(removal.pruned.filters)
         rows += draw_filter_maps(model, image, index, target, filters, pictures, seed=config.seed)
     return rows
-
-
-def _accuracy(
-    correct: int, repaired: SuspectModel, held_out: DefenseSet, triggers: Sequence[TriggerRow]
-) -> AccuracyFacts:
-    count = len(held_out)
-    after = int((predict(repaired, held_out.images) == held_out.labels).sum())
-    return AccuracyFacts(
-        clean_before=correct / count,
-        clean_after=after / count,
-        interval_before=list(wilson_interval(correct, count)),
-        interval_after=list(wilson_interval(after, count)),
-        count=count,
-        flip_rate_before=triggers[0].flip_rate if triggers else None,
-        flip_rate_after=triggers[0].flip_rate_repaired if triggers else None,
-    )
-
-
-def _model_facts(model: SuspectModel) -> ModelFacts:
-    return ModelFacts(
-        path=None,
-        file_name=None,
-        sha256=None,
-        size_bytes=None,
-        format=None,
-        architecture=type(model.network).__name__,
-        num_classes=model.num_classes,
-        class_names=list(model.class_names),
-        input_shape=list(model.input_shape),
-        normalization=NormalizationFacts(
-            list(model.normalization.mean),
-            list(model.normalization.std),
-            model.normalization.source,
-        ),
-    )
-
-
-def _data_facts(clean: DefenseSet, suspects: SuspectSet | None, classes: int) -> DataFacts:
-    return DataFacts(
-        clean=CleanFacts(
-            count=len(clean),
-            sha256=content_sha256(clean.images, clean.labels),
-            per_class=list(class_counts(clean.labels, classes)),
-        ),
-        suspects=SuspectFacts(len(suspects), content_sha256(suspects.images, None))
-        if suspects
-        else None,
-    )
-
-
-def _label_row(row: LabelEvidence, name: str) -> LabelRow:
-    return LabelRow(
-        label=row.label,
-        name=name,
-        unlearned_share=row.unlearned_share,
-        trigger_norm=row.trigger_norm,
-        norm_ratio=row.norm_ratio,
-        anomaly_index=row.anomaly_index,
-        score=row.score,
-        size_outlier=row.size_outlier,
-        kind=row.kind,
-    )
-
-
-def _sample_rows(suspects: SuspectSet | None, scores: SampleScores | None) -> list[SampleRow]:
-    if suspects is None or scores is None:
-        return []
-    return [
-        SampleRow(
-            index=index,
-            id=name,
-            predicted=int(scores.predicted[index]),
-            predicted_repaired=int(scores.predicted_repaired[index]),
-            suspicion_score=float(scores.suspicion_score[index]),
-            flagged=bool(scores.flagged[index]),
-        )
-        for index, name in enumerate(suspects.ids)
-    ]
-
-
-def _curves(
-    unlearned: UnlearnResult | None,
-    recovered: RecoverResult | None,
-    removal: RemovalResult | None,
-) -> Curves:
-    return Curves(
-        unlearn_accuracy=unlearned.accuracy.tolist() if unlearned else [],
-        unlearn_shares=unlearned.shares.tolist() if unlearned else [],
-        recover_accuracy=recovered.accuracy.tolist() if recovered else [],
-        filter_masks={name: values.tolist() for name, values in recovered.filter_mask.items()}
-        if recovered
-        else {},
-        prune_candidates=[
-            [float(c.count), c.mask_value, c.clean_accuracy, c.flip_rate]
-            for c in (removal.pruned.candidates if removal else ())
-        ],
-    )

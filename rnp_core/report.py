@@ -101,7 +101,11 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class TriggerRow:
-    """One recovered trigger and the pictures of it, as paths relative to the report."""
+    """One recovered trigger and the pictures of it, as paths relative to the report.
+
+    Flip rates are shares of held-out clean images of other classes; the lists have an entry for
+    every class, None where there is no image.
+    """
 
     label: int
     kind: str
@@ -111,6 +115,8 @@ class TriggerRow:
     mask_png: str
     pattern_png: str
     preview_png: str
+    flip_rate_per_class: list[float | None] = field(default_factory=list)
+    flip_rate_per_class_repaired: list[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ class SampleRow:
     predicted_repaired: int
     suspicion_score: float
     flagged: bool
+    predicted_unlearned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,7 @@ class ScanReport:
     stages: list[StageRow]
     curves: Curves
     files: dict[str, str]
+    request: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

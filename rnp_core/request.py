@@ -16,7 +16,7 @@ class ScanRequest:
 
     Attributes:
         checkpoint: path of the checkpoint file or folder.
-        clean: path of the clean labelled images.
+        clean: path of the clean labelled images; None takes those that came with the checkpoint.
         out: run folder to write.
         suspects: path of the images to triage, or None.
         arch: architecture name or ``FILE.py:CALLABLE``; None recognises it from the tensors.
@@ -33,7 +33,7 @@ class ScanRequest:
     """
 
     checkpoint: str
-    clean: str
+    clean: str | None
     out: str
     suspects: str | None = None
     arch: str | None = None

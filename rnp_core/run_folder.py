@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from rnp_core.report import ScanReport
 
 REPORT_NAME = "report.json"
 REPAIRED_NAME = "repaired.safetensors"
+THUMBNAILS_NAME = "suspects.npz"
 
 
 def check_target(folder: Path, *, force: bool) -> None:
@@ -47,6 +49,7 @@ def write_run(
     *,
     pictures: Mapping[str, bytes],
     repaired_state: Mapping[str, Tensor],
+    thumbnails: Mapping[str, np.ndarray] | None = None,
     force: bool = False,
 ) -> None:
     """Write report, pictures and repaired weights so that a reader sees all of them or none.
@@ -55,6 +58,7 @@ def write_run(
         folder: must not exist, be empty, or (with ``force``) hold an earlier scan.
         pictures: path relative to the folder to PNG bytes.
         repaired_state: written to ``repaired.safetensors``.
+        thumbnails: small pictures of suspects, written to ``suspects.npz``.
 
     Raises:
         ReportError: when the folder cannot be written; an earlier scan in it is left as it was.
@@ -71,6 +75,8 @@ def write_run(
             {name: tensor.detach().clone().contiguous() for name, tensor in repaired_state.items()},
             staging / REPAIRED_NAME,
         )
+        if thumbnails is not None:
+            np.savez_compressed(staging / THUMBNAILS_NAME, **thumbnails)  # type: ignore[arg-type]
         (staging / REPORT_NAME).write_text(report.to_json(), encoding="utf-8")
         staging.chmod(0o755)
         _replace(staging, folder)

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
 from rnp_core.assembly import NetworkPlan, assemble, plan_network
 from rnp_core.checkpoints import Checkpoint, load_checkpoint
-from rnp_core.config import ScanConfig
+from rnp_core.config import ScanConfig, preset_config
 from rnp_core.data import DefenseSet, SuspectSet
-from rnp_core.errors import CheckpointError, DataError, ModelError, RnpError
+from rnp_core.errors import CheckpointError, ConfigError, DataError, ModelError, RnpError
 from rnp_core.images import ReadImages, read_defense_set, read_suspects
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
+from rnp_core.offered import (
+    choose_clean,
+    choose_poisoned,
+    evaluate_offered,
+    read_offered_suspects,
+    staged,
+)
 from rnp_core.pipeline import scan
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.report import Finding, ScanReport, StageRow
-from rnp_core.run_folder import REPAIRED_NAME, check_target, write_run
+from rnp_core.request import ScanRequest
+from rnp_core.run_folder import REPAIRED_NAME, THUMBNAILS_NAME, check_target, write_run
 
 MAX_CLEAN = 2000
 """Clean images used at most; more are sampled by class with the seed."""
@@ -29,18 +39,26 @@ MAX_CLEAN = 2000
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A checkpoint ready to scan."""
+    """A checkpoint ready to scan.
+
+    Attributes:
+        checkpoint, architecture, model, clean, suspects: what was read and assembled.
+        poisoned_set: name of the set inside the checkpoint that the suspects are, or None.
+        notes: what was assumed about images that came with the checkpoint.
+    """
 
     checkpoint: Checkpoint
     architecture: str
     model: SuspectModel
     clean: ReadImages[DefenseSet]
     suspects: ReadImages[SuspectSet] | None
+    poisoned_set: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_subject(
     checkpoint_path: Path,
-    clean_path: Path,
+    clean_path: Path | None,
     *,
     suspects_path: Path | None = None,
     arch: str | None = None,
@@ -50,6 +68,9 @@ def load_subject(
     seed: int = 0,
 ) -> Subject:
     """Read a checkpoint and its images, and assemble the model.
+
+    Without ``clean_path``, labelled clean images that came with the checkpoint are used (TrojAI,
+    BackdoorBench 1); without ``suspects_path``, poisoned ones that did are the suspects.
 
     Raises:
         CheckpointError: when the file cannot or must not be read, or holds NaN or infinity.
@@ -69,21 +90,57 @@ def load_subject(
     names = tuple(class_names or hints.class_names)
     if normalization == "auto" and hints.mean and hints.std:
         normalization = Normalization(tuple(hints.mean), tuple(hints.std), "config")
-    clean, model = _read_and_assemble(
-        plan,
-        checkpoint,
-        clean_path,
-        sizes=(hints.input_size[-1],) if hints.input_size else (None, plan.input_size),
-        class_names=names,
-        normalization=normalization,
-        seed=seed,
-    )
-    suspects = None
-    if suspects_path is not None:
-        suspects = read_suspects(
-            suspects_path, channels=model.input_shape[0], size=model.input_shape[-1]
+    notes: list[str] = []
+    with ExitStack() as stack:
+        if clean_path is None:
+            offered = choose_clean(checkpoint.offered)
+            if offered is None:
+                raise DataError(
+                    "--clean is needed, a folder, zip or npz of clean labelled images: the "
+                    "checkpoint brings none"
+                )
+            clean_path = stack.enter_context(staged(offered))
+            notes.append(
+                f"no clean images were given; those that came with the checkpoint "
+                f"({offered.name}, {len(offered)} images) are used, and nobody has checked them"
+            )
+        clean, model = _read_and_assemble(
+            plan,
+            checkpoint,
+            clean_path,
+            sizes=(hints.input_size[-1],) if hints.input_size else (None, plan.input_size),
+            class_names=names,
+            normalization=normalization,
+            seed=seed,
         )
-    return Subject(checkpoint, plan.architecture, model, clean, suspects)
+    suspects, poisoned_set, more = _suspects(checkpoint, model, suspects_path)
+    return Subject(
+        checkpoint, plan.architecture, model, clean, suspects, poisoned_set, (*notes, *more)
+    )
+
+
+def _suspects(
+    checkpoint: Checkpoint, model: SuspectModel, path: Path | None
+) -> tuple[ReadImages[SuspectSet] | None, str | None, tuple[str, ...]]:
+    """The suspects at ``path``, or the poisoned images inside the checkpoint with their set's name
+    and a note. Of those inside, broken ones are noted and never stop a scan.
+    """
+    channels, size = model.input_shape[0], model.input_shape[-1]
+    if path is not None:
+        return read_suspects(path, channels=channels, size=size), None, ()
+    poisoned = choose_poisoned(checkpoint.offered)
+    if poisoned is None:
+        return None, None, ()
+    try:
+        suspects = read_offered_suspects(poisoned, channels=channels, size=size)
+    except DataError as error:
+        note = f"the images of {poisoned.name}, which came with the checkpoint, are no use: {error}"
+        return None, None, (note,)
+    note = (
+        f"no suspects were given; the {len(suspects.images)} images of {poisoned.name}, which "
+        "came with the checkpoint, are triaged"
+    )
+    return suspects, poisoned.name, (note,)
 
 
 def _read_and_assemble(
@@ -133,9 +190,47 @@ def _read_and_assemble(
     return clean, model
 
 
+def scan_request(
+    request: ScanRequest,
+    *,
+    environment: Mapping[str, object] = MappingProxyType({}),
+    on_progress: OnProgress = ignore_progress,
+) -> ScanReport:
+    """Scan as ``request`` says and write its run folder, in this process.
+
+    Args:
+        environment: added to the report's own.
+
+    Raises:
+        RnpError: see :func:`scan_checkpoint`.
+    """
+    if request.device == "cuda":
+        raise ConfigError("this version scans on the CPU; use --device cpu or auto")
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    normalization: str | Normalization = request.normalization
+    if request.mean is not None and request.std is not None:
+        normalization = Normalization(request.mean, request.std, "given")
+    config = preset_config(request.preset, seed=request.seed)
+    return scan_checkpoint(
+        Path(request.checkpoint),
+        Path(request.clean) if request.clean is not None else None,
+        Path(request.out),
+        suspects_path=Path(request.suspects) if request.suspects is not None else None,
+        arch=request.arch,
+        num_classes=request.num_classes,
+        class_names=request.class_names,
+        normalization=normalization,
+        config=dataclasses.replace(config, repair=request.repair),
+        environment=environment,
+        force=request.force,
+        on_progress=on_progress,
+    )
+
+
 def scan_checkpoint(
     checkpoint_path: Path,
-    clean_path: Path,
+    clean_path: Path | None,
     out: Path,
     *,
     suspects_path: Path | None = None,
@@ -144,12 +239,14 @@ def scan_checkpoint(
     class_names: Sequence[str] | None = None,
     normalization: str | Normalization = "auto",
     config: ScanConfig = ScanConfig(),
+    environment: Mapping[str, object] = MappingProxyType({}),
     force: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> ScanReport:
     """Scan a checkpoint file and write the run folder ``out``.
 
-    Nothing is written before the scan is done, and then all of it at once.
+    Nothing is written before the scan is done, and then all of it at once. Where paths of images
+    are None, those that came with the checkpoint are used, see :func:`load_subject`.
 
     Raises:
         RnpError: see :func:`load_subject`, :func:`rnp_core.pipeline.scan` and
@@ -178,11 +275,13 @@ def scan_checkpoint(
         on_progress=on_progress,
     )
     report = _with_file_facts(result.report, subject, loading)
+    report = dataclasses.replace(report, environment={**report.environment, **environment})
     write_run(
         out,
         report,
         pictures=result.pictures,
         repaired_state=_repaired_state(result.repaired, subject.checkpoint),
+        thumbnails=result.thumbnails,
         force=force,
     )
     return report
@@ -196,8 +295,12 @@ def _with_file_facts(report: ScanReport, subject: Subject, loading: StageRow) ->
         )
         for f in checkpoint.findings
     ]
-    notes = [*subject.clean.warnings, *(subject.suspects.warnings if subject.suspects else ())]
+    notes = [*subject.notes, *subject.clean.warnings]
+    notes += subject.suspects.warnings if subject.suspects else ()
     findings += [Finding("low", "data", note) for note in notes]
+    if subject.suspects is not None and subject.poisoned_set is not None:
+        outcome = evaluate_offered(report, subject.suspects.images, subject.poisoned_set)
+        findings += [outcome] if outcome is not None else []
     return dataclasses.replace(
         report,
         model=dataclasses.replace(
@@ -212,7 +315,10 @@ def _with_file_facts(report: ScanReport, subject: Subject, loading: StageRow) ->
         ),
         findings=[*report.findings, *findings],
         stages=[loading, *report.stages],
-        files={"repaired_model": REPAIRED_NAME},
+        files={
+            "repaired_model": REPAIRED_NAME,
+            **({"suspect_thumbnails": THUMBNAILS_NAME} if report.samples else {}),
+        },
     )
 
 

@@ -31,7 +31,7 @@ _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 class RepairConfig:
     """Settings of :func:`repair`."""
 
-    steps: int = 80  # SGD steps of the model
+    steps: int = 60  # SGD steps of the model
     warm_up: int = 20  # steps of each trigger alone, before the model moves
     copies: int = 3  # of each trigger, from slightly different starts
     batch_size: int = 48  # clean images a step

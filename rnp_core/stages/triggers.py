@@ -35,8 +35,8 @@ def recover_triggers(
 ) -> dict[str, tuple[RecoveredTrigger, ...]]:
     """Recover triggers: patches for all labels, and a second look only where these leave doubt.
 
-    The second look inverts patches again from another start, which a single unlucky start makes
-    necessary, then additive and warp triggers, all for the leading labels and a control group.
+    The second look inverts additive and warp triggers, then patches again from another start, which
+    a single unlucky start makes necessary, for the leading labels and a control group.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning; decides which labels lead.
@@ -73,21 +73,28 @@ def recover_triggers(
 
     if max(scores()) >= enough_score:
         return found
-    ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
-    first = list(dict.fromkeys([*leaders[:2], *ranked[:3]]))
-    compared = _with_controls(first, leaders, COMPARED_LABELS)
-    again = dataclasses.replace(config, seed=config.seed + 1)
-    found["patch"] += invert(
-        model, defense_set, compared, kind="patch", config=again, on_progress=on_progress
-    )
-    brief = dataclasses.replace(config, steps=2 * config.steps // 3)
-    for kind in ("additive", "warp"):
+    for kind, wanted, changes in _second_looks(config):
+        ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
+        first = list(dict.fromkeys([*leaders[:2], *ranked[:3]]))[:wanted]
+        compared = _with_controls(first, leaders, wanted)
+        again = invert(
+            model, defense_set, compared, kind=kind, config=changes, on_progress=on_progress
+        )
+        found[kind] = found.get(kind, ()) + again
         if max(scores()) >= enough_score:
             break
-        found[kind] = invert(
-            model, defense_set, compared, kind=kind, config=brief, on_progress=on_progress
-        )
     return found
+
+
+def _second_looks(config: InversionConfig) -> list[tuple[str, int, InversionConfig]]:
+    """Kind, number of labels and settings of each further round; the cheapest first."""
+    brief = dataclasses.replace(config, steps=2 * config.steps // 3)
+    again = dataclasses.replace(config, seed=config.seed + 1)
+    return [
+        ("additive", COMPARED_LABELS, brief),
+        ("warp", COMPARED_LABELS, config),
+        ("patch", COMPARED_LABELS - 2, again),
+    ]
 
 
 def _with_controls(first: list[int], everyone: list[int], count: int) -> list[int]:

@@ -172,7 +172,8 @@ def test_bad_settings(inputs: dict[str, Path], capsys: Capsys) -> None:
     assert "all above 0" in refused(capsys, run(inputs, "--mean", "0,0,0", "--std", "1,1,0"))
     assert "expected a normalisation" in refused(capsys, run(inputs, "--normalization", "x"))
     assert "--threads" in refused(capsys, run(inputs, "--threads", "0"))
-    assert "--clean is needed" in refused(capsys, main(["scan", "x.pth", "--out", "y"]))
+    without = ["scan", str(inputs["checkpoint"]), "--out", str(inputs["out"])]
+    assert "--clean is needed" in refused(capsys, main(without))
     assert "class names" in refused(capsys, run(inputs, "--class-names", "nowhere.txt"))
 
 
