@@ -1,0 +1,73 @@
+"""Removal: prune what the evidence asks for, then repair, and say which of the two happened."""
+
+from __future__ import annotations
+
+import torch
+
+from rnp_core.metrics import flip_rate
+from rnp_core.model import SuspectModel
+from rnp_core.stages.filter_mask import find_maskable_layers
+from rnp_core.stages.recover import RecoverResult
+from rnp_core.stages.removal import remove_backdoor
+from rnp_core.stages.repair import RepairConfig
+from rnp_core.stages.target_label import LabelEvidence
+from tests.helpers.models import PLANTED, TARGET, planted_model
+from tests.helpers.sets import quadrant_set
+from tests.helpers.triggers import corner_patch, untrained_trigger
+
+SET = quadrant_set(8)
+SHORT = RepairConfig(steps=3, warm_up=1, batch_size=8)
+
+
+def recovered(model: SuspectModel) -> RecoverResult:
+    """Masks of 1, but 0 for the planted filter."""
+    layers = find_maskable_layers(model, SET.images[:2])
+    mask = {layer.name: torch.ones(layer.channels) for layer in layers}
+    mask["norm"][PLANTED] = 0.0
+    return RecoverResult(tuple(layers), mask, mask, torch.ones(1), torch.ones(1, 1))
+
+
+def accused(kind: str = "patch") -> list[LabelEvidence]:
+    return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 0.95)]
+
+
+def test_pruning_alone_leaves_every_other_weight() -> None:
+    model = planted_model()
+    found = {"patch": [corner_patch()]}
+    result = remove_backdoor(model, recovered(model), SET, accused(), found, repairing=None)
+    assert not result.fine_tuned
+    assert [(f.layer, f.index) for f in result.pruned.filters] == [("norm", PLANTED)]
+    assert result.pruned.disarmed
+    assert flip_rate(result.model, corner_patch(), SET) == 0.0
+    kept = torch.arange(8) != PLANTED
+    before, after = model.network.state_dict(), result.model.network.state_dict()
+    assert torch.equal(before["norm.weight"][kept], after["norm.weight"][kept])
+    assert torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_repair_is_reported_and_keeps_pruned_filters_silent() -> None:
+    model = planted_model()
+    found = {"patch": [corner_patch()]}
+    result = remove_backdoor(model, recovered(model), SET, accused(), found, repairing=SHORT)
+    assert result.fine_tuned
+    state = result.model.network.state_dict()
+    assert state["norm.weight"][PLANTED] == 0.0
+    assert state["norm.bias"][PLANTED] == 0.0
+
+
+def test_the_kind_that_accused_is_the_one_removed() -> None:
+    model = planted_model()
+    found = {"patch": [corner_patch()], "additive": [untrained_trigger("additive")]}
+    result = remove_backdoor(
+        model, recovered(model), SET, accused("additive"), found, repairing=None
+    )
+    assert [trigger.kind for trigger in result.triggers] == ["additive"]
+
+
+def test_without_a_suspect_the_model_stays_as_it_is() -> None:
+    model = planted_model()
+    result = remove_backdoor(model, recovered(model), SET, [], {}, repairing=SHORT)
+    assert not result.fine_tuned
+    assert result.pruned.filters == ()
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, result.model.network.state_dict()[name])

@@ -1,0 +1,105 @@
+"""Which triggers are recovered for which labels, seen with a recorded inversion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from rnp_core.inversion import InversionConfig, RecoveredTrigger
+from rnp_core.stages import triggers
+from rnp_core.stages.triggers import COMPARED_LABELS, SCREENED_FROM, recover_triggers
+from tests.helpers.models import planted_model
+from tests.helpers.sets import quadrant_set
+
+SET = quadrant_set(3)
+
+
+class Recorder:
+    """Stands for the inversion: sizes by kind and label, 20 where nothing is said."""
+
+    def __init__(self, sizes: dict[tuple[str, int], float]) -> None:
+        self.sizes = sizes
+        self.calls: list[tuple[str, list[int], InversionConfig]] = []
+
+    def __call__(
+        self, model: object, defense_set: object, labels: Sequence[int], **options: object
+    ) -> tuple[RecoveredTrigger, ...]:
+        kind, config = options["kind"], options["config"]
+        assert isinstance(kind, str)
+        assert isinstance(config, InversionConfig)
+        self.calls.append((kind, list(labels), config))
+        empty = torch.zeros(1, 2, 2)
+        return tuple(
+            RecoveredTrigger(k, kind, self.sizes.get((kind, k), 20.0), 0.9, empty, empty, [])
+            for k in labels
+        )
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder({})
+    monkeypatch.setattr(triggers, "invert", recorder)
+    return recorder
+
+
+def run(shares: torch.Tensor, **options: object) -> dict[str, tuple[RecoveredTrigger, ...]]:
+    return recover_triggers(planted_model(), SET, shares, **options)  # type: ignore[arg-type]
+
+
+def leading(classes: int, label: int) -> torch.Tensor:
+    shares = torch.full((classes,), 0.2 / (classes - 1))
+    shares[label] = 0.8
+    return shares
+
+
+def test_plain_evidence_needs_one_round(recorded: Recorder) -> None:
+    recorded.sizes[("patch", 3)] = 2.0
+    found = run(leading(10, 3))
+    assert [kind for kind, _, _ in recorded.calls] == ["patch"]
+    assert [t.label for t in found["patch"]] == list(range(10))
+
+
+def test_doubt_brings_every_kind_and_a_second_start(recorded: Recorder) -> None:
+    found = run(leading(10, 3))
+    kinds = [kind for kind, _, _ in recorded.calls]
+    assert sorted(kinds[1:]) == ["additive", "patch", "warp"]
+    assert recorded.calls[kinds.index("patch", 1)][2].seed != recorded.calls[0][2].seed
+    assert len(found["patch"]) > 10
+
+
+def test_the_second_look_stops_at_enough_evidence(recorded: Recorder) -> None:
+    recorded.sizes[("additive", 3)] = 1.0
+    found = run(leading(10, 3))
+    assert [kind for kind, _, _ in recorded.calls] == ["patch", "additive"]
+    assert set(found) == {"patch", "additive"}
+
+
+def test_the_second_look_has_leaders_and_a_control_group(recorded: Recorder) -> None:
+    run(leading(10, 3))
+    for kind, labels, _ in recorded.calls[1:]:
+        assert 3 in labels
+        assert len(labels) >= 4
+        if kind != "patch":
+            assert len(labels) == COMPARED_LABELS
+
+
+def test_many_labels_are_screened_with_a_small_budget(recorded: Recorder) -> None:
+    classes = 50
+    recorded.sizes[("patch", 41)] = 2.0  # small, though unlearning points elsewhere
+    run(leading(classes, 7), max_labels=64)
+    (_, screened, short), (_, full, long), *_ = recorded.calls
+    assert screened == list(range(classes))
+    assert short.steps < long.steps
+    assert len(full) == SCREENED_FROM
+    assert {7, 41} <= set(full)
+
+
+def test_very_many_labels_are_cut_to_leaders_and_controls(recorded: Recorder) -> None:
+    shares = torch.linspace(1, 2, 200)
+    run(shares / shares.sum(), max_labels=30)
+    screened = recorded.calls[0][1]
+    assert len(screened) == 30
+    assert set(range(185, 200)) <= set(screened)
+    assert min(screened) < 100
