@@ -134,7 +134,7 @@ def measure(folder: Path, data: Path, out: Path, preset: str, seed: int) -> Row:
 
 def image_sets(dataset: str, data: Path, seed: int) -> tuple[DefenseSet, DefenseSet]:
     """Clean images for the scan, and other images for the evaluation."""
-    if dataset == "gtsrb":
+    if dataset.startswith("gtsrb"):
         return tuple(  # type: ignore[return-value]
             read_defense_set(
                 data / f"gtsrb-roi32-{part}.zip", max_images=count, num_classes=43, seed=seed

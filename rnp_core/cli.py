@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnp_core.cli_fleet import add_fleet
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rnp_core.isolation import IsolationLimits
     from rnp_core.progress import Progress
     from rnp_core.report import ScanReport
+    from rnp_core.request import ScanRequest
 
 EXIT_CODES = {"no_evidence": 0, "backdoored": 1, "suspicious": 1, "error": 2, "inconclusive": 3}
 DEMO = "demo:"
@@ -86,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--force", action="store_true", help="replace an earlier scan in --out")
     scan.add_argument("--json", action="store_true", help="print the report as JSON")
     scan.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    scan.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
+    scan.add_argument("--no-history", action="store_true", help="do not record this scan")
     _add_limits(scan, memory="16", seconds="21600")
     scan.set_defaults(run=_scan)
 
@@ -99,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="list the built-in demo models")
     demo.set_defaults(run=_demo)
+    add_fleet(commands)
     return parser
 
 
@@ -133,7 +138,7 @@ def _limits(options: argparse.Namespace, default: IsolationLimits) -> IsolationL
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from rnp_core.isolation import SCAN_LIMITS, isolated_scan
+    from rnp_core.isolation import SCAN_LIMITS
     from rnp_core.request import ScanRequest
 
     checkpoint, clean, suspects = _inputs(options)
@@ -157,12 +162,32 @@ def _scan(options: argparse.Namespace) -> int:
     )
     limits = _limits(options, SCAN_LIMITS)
     with _Bars(hidden=options.quiet or options.json) as bars:
-        report = isolated_scan(request, limits=limits, on_progress=bars.update)
+        report = _recorded(request, options, limits, bars)
     if options.json:
         print(report.to_json(), end="")
     elif not options.quiet:
         _summary(report, options.out)
     return EXIT_CODES[report.verdict]
+
+
+def _recorded(
+    request: ScanRequest, options: argparse.Namespace, limits: IsolationLimits, bars: _Bars
+) -> ScanReport:
+    """Scan, and let the history know unless that is not wanted."""
+    if options.no_history:
+        from rnp_core.isolation import isolated_scan
+
+        return isolated_scan(request, limits=limits, on_progress=bars.update)
+    from rnp_core.jobs import default_home
+    from rnp_core.jobs.recorded import recorded_scan
+
+    return recorded_scan(
+        request,
+        home=options.home or default_home(),
+        limits=limits,
+        on_progress=bars.update,
+        on_warning=lambda text: print(f"rnp: {text}", file=sys.stderr),
+    )
 
 
 def _inputs(options: argparse.Namespace) -> tuple[Path, Path | None, Path | None]:
@@ -326,6 +351,7 @@ def _inspection(inspection: Mapping[str, Any]) -> None:
         ("layout", inspection["layout"]),
         ("claims to be", inspection["hints"]["architecture"]),
         ("tensors", len(inspection["tensors"])),
+        ("architecture", _architecture(inspection["architecture"])),
         ("would import", ", ".join(inspection["globals"]) or "nothing"),
         ("refused", inspection["refusal"]),
     ):
@@ -334,6 +360,17 @@ def _inspection(inspection: Mapping[str, Any]) -> None:
     console.print(facts)
     for finding in inspection["findings"]:
         console.print(escape(f"{finding['severity']}: {finding['rule']}: {finding['message']}"))
+
+
+def _architecture(guess: Mapping[str, Any] | None) -> str | None:
+    if guess is None:
+        return None
+    if guess["miss"] is not None:
+        return f"not known: {guess['miss']}"
+    return (
+        f"{guess['name']} (family {guess['family']}): {guess['depth']} layers with weights, up to "
+        f"{guess['width']} wide, {guess['num_classes']} classes, {guess['in_channels']} channel(s)"
+    )
 
 
 def _number(value: float | None, form: str) -> str:

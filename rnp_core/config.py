@@ -74,5 +74,5 @@ def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
         unlearn_stage=UnlearnConfig(seed=seed),
         recover_stage=RecoverConfig(seed=seed, steps=int(30 * factor)),
         invert_stage=InversionConfig(seed=seed, steps=int(100 * factor)),
-        repair_stage=RepairConfig(seed=seed, steps=int(60 * factor)),
+        repair_stage=RepairConfig(seed=seed, steps=int(40 * factor)),
     )

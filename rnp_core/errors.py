@@ -51,5 +51,9 @@ class IsolationError(RnpError):
         self.detail = detail
 
 
+class JobError(RnpError):
+    """A job cannot be accepted, found or changed, or the place that keeps jobs cannot be used."""
+
+
 class ScanCancelled(RnpError):
     """Raised by a progress callback to stop the running stage; nothing is left half written."""

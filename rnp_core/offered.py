@@ -50,11 +50,11 @@ def staged(offered: OfferedImages) -> Iterator[Path]:
         place = Path(temporary)
         try:
             if offered.images is not None:
-                arrays = {"x": offered.images}
-                if offered.labels is not None:
-                    arrays["y"] = offered.labels
-                np.savez(place / "images.npz", allow_pickle=False, **arrays)
                 place = place / "images.npz"
+                if offered.labels is None:
+                    np.savez(place, x=offered.images)
+                else:
+                    np.savez(place, x=offered.images, y=offered.labels)
             else:
                 _copy_files(offered, place)
         except OSError as error:
@@ -115,4 +115,5 @@ def evaluate_offered(report: ScanReport, suspects: SuspectSet, name: str) -> Fin
         f"Of {count} poisoned images that came with the checkpoint ({name}), {before / count:.0%} "
         f"get the label of the attack, {after / count:.0%} after the removal.",
         {"set": name, "count": count, "before": before / count, "after": after / count},
+        "RNP006",
     )

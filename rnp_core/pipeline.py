@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from rnp_core.report_rows import (
     trigger_rows,
 )
 from rnp_core.stage_log import StageLog
+from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.prune import group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
@@ -83,6 +85,7 @@ def scan(
     *,
     suspects: SuspectSet | None = None,
     config: ScanConfig = ScanConfig(),
+    stages: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ScanResult:
     """Scan a classifier for a backdoor with clean images only.
@@ -94,6 +97,8 @@ def scan(
         model: a :class:`SuspectModel`, or any module that takes images in [0, 1].
         defense_set: a few hundred clean images of all classes.
         suspects: images to triage.
+        stages: folder that keeps results of finished stages; a scan of the same inputs that was
+            interrupted goes on from there.
         on_progress: called between steps; may raise :class:`ScanCancelled`.
 
     Raises:
@@ -104,9 +109,9 @@ def scan(
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
     suspect = suspect.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     warning = check_labels(suspect, defense_set)
-    findings = [Finding("high", "data", warning)] if warning else []
+    findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
-    log = StageLog()
+    log = StageLog(open_stage_store(stages, suspect, defense_set, config) if stages else None)
 
     unlearned = log.run(
         "unlearn",
@@ -164,6 +169,7 @@ def scan(
                 "The repaired model was pruned and then fine-tuned on the clean images with the "
                 "recovered triggers; its weights differ beyond the pruned filters.",
                 {"pruned": len(removal.pruned.filters), "disarmed": removal.pruned.disarmed},
+                "RNP004",
             )
         )
 

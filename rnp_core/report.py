@@ -25,12 +25,16 @@ Severity = Literal["info", "low", "medium", "high", "critical"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the scan found, with the evidence for it."""
+    """One thing that the scan found, with the evidence for it.
+
+    ``rule`` is an id of :mod:`rnp_core.taxonomy`.
+    """
 
     severity: Severity
     stage: str
     message: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    rule: str = ""
 
 
 @dataclass(frozen=True)

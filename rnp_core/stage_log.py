@@ -9,16 +9,25 @@ from typing import TypeVar
 
 from rnp_core.errors import RnpError, ScanCancelled
 from rnp_core.report import StageRow
+from rnp_core.stage_store import StageStore
+
+KEPT = "taken from an interrupted run of this scan"
+"""Detail of a stage that finished in an earlier attempt."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class StageLog:
-    """Collects a :class:`StageRow` for every stage; a failure is a row, not a crash."""
+    """Collects a :class:`StageRow` for every stage; a failure is a row, not a crash.
 
-    def __init__(self) -> None:
+    Args:
+        store: keeps results of finished stages; one that finished before is not run again.
+    """
+
+    def __init__(self, store: StageStore | None = None) -> None:
         self.rows: list[StageRow] = []
+        self._store = store
 
     def run(self, name: str, stage: Callable[[], T]) -> T | None:
         """The result of ``stage``, or None when it failed.
@@ -28,6 +37,9 @@ class StageLog:
             MemoryError: passed on.
         """
         start = time.perf_counter()
+        if self._store is not None and (kept := self._store.load(name)) is not None:
+            self.rows.append(StageRow(name, "done", time.perf_counter() - start, KEPT))
+            return kept
         try:
             result = stage()
         except ScanCancelled:
@@ -38,6 +50,8 @@ class StageLog:
             self.rows.append(StageRow(name, "failed", time.perf_counter() - start, message))
             return None
         self.rows.append(StageRow(name, "done", time.perf_counter() - start))
+        if self._store is not None:
+            self._store.save(name, result)
         return result
 
     def skip(self, name: str, reason: str) -> None:

@@ -1,5 +1,6 @@
 """Reading untrusted checkpoints: every common format, and nothing in them runs."""
 
+from rnp_core.checkpoints.architecture_guess import ArchitectureGuess
 from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.load import inspect_checkpoint, load_checkpoint
 from rnp_core.checkpoints.result import (
@@ -13,6 +14,7 @@ from rnp_core.checkpoints.result import (
 )
 
 __all__ = [
+    "ArchitectureGuess",
     "Checkpoint",
     "CheckpointHints",
     "CheckpointRefused",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from rnp_core.checkpoints.architecture_guess import guess_architecture
 from rnp_core.checkpoints.archive import open_archive
 from rnp_core.checkpoints.bounded_stream import BoundedStream
 from rnp_core.checkpoints.container import REFUSED, TORCH_ZIP, identify
@@ -92,6 +93,9 @@ class Examination:
             hints=self.match.hints if self.match else CheckpointHints(),
             findings=by_severity(self.findings),
             refusal=self.refusal,
+            architecture=guess_architecture({n: tuple(leaf.shape) for n, leaf in plain.items()})
+            if self.refusal is None
+            else None,
         )
 
 

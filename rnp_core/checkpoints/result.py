@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from rnp_core.checkpoints.architecture_guess import ArchitectureGuess
 from rnp_core.errors import CheckpointError
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
@@ -135,6 +136,7 @@ class Inspection:
         hints: claims of the file about the network.
         findings: most severe first.
         refusal: why the file cannot be scanned, or None.
+        architecture: the network that the tensors belong to; None when the file is refused.
     """
 
     path: Path
@@ -150,6 +152,7 @@ class Inspection:
     hints: CheckpointHints
     findings: tuple[FileFinding, ...]
     refusal: str | None = None
+    architecture: ArchitectureGuess | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The inspection as JSON values."""
@@ -170,6 +173,7 @@ class Inspection:
             "hints": self.hints.to_dict(),
             "findings": [finding.to_dict() for finding in self.findings],
             "refusal": self.refusal,
+            "architecture": None if self.architecture is None else self.architecture.to_dict(),
         }
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     _write(events, encode("started", {"protection": protection.to_dict()}))
+    sys.path = [entry for entry in sys.path if entry != str(Path.cwd())]  # the private folder
     try:
         os.chdir(request["folder"])
         task = find_task(request["task"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rnp_core.errors import IsolationError
@@ -20,7 +21,8 @@ _NAME = re.compile(r"rnp-isolated-(\d+)-")
 def private_folder() -> Iterator[Path]:
     """A new folder that only this user may enter (mode 0700); it is removed at the end.
 
-    Folders that were left by processes which were killed are removed as well.
+    Folders that were left by processes which were killed are removed as well. A folder in use is
+    locked, so that this is safe between containers which share a place for temporary files.
 
     Raises:
         IsolationError: when there is no place for it.
@@ -33,7 +35,10 @@ def private_folder() -> Iterator[Path]:
             f"cannot make a temporary folder: {error.strerror}; set TMPDIR", reason="start"
         ) from error
     try:
-        yield folder
+        with ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a file system without locks
+                stack.enter_context(_locked(folder))
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -42,9 +47,21 @@ def _sweep(parent: Path) -> None:
     with contextlib.suppress(OSError):
         for folder in parent.glob("rnp-isolated-*"):
             name = _NAME.match(folder.name)
-            mine = folder.stat(follow_symlinks=False).st_uid == os.getuid()
+            mine = folder.lstat().st_uid == os.getuid()
             if name and mine and not folder.is_symlink() and not _lives(int(name[1])):
-                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError), _locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises ``OSError`` when another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lives(pid: int) -> bool:

@@ -39,11 +39,6 @@ class ChildProcess:
         Raises:
             IsolationError: when the process cannot be started.
         """
-        if os.name != "posix":
-            raise IsolationError(
-                "isolation needs Linux, macOS or another POSIX system; on Windows use WSL",
-                reason="start",
-            )
         self._events, events_end = os.pipe()
         environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": _import_path()}
         try:

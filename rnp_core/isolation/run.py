@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rnp_core.errors import IsolationError, ScanCancelled
-from rnp_core.isolation.folder import private_folder
 from rnp_core.isolation.limits import GIB, SCAN_LIMITS, IsolationLimits
 from rnp_core.isolation.messages import LINE_BYTES, Failed, Finished, Message, Started, decode
 from rnp_core.isolation.process import ChildProcess
@@ -60,6 +59,13 @@ def run_isolated(
             ``reason`` says which.
         RnpError: an expected error of the task, with its own class and message.
     """
+    if os.name != "posix":
+        raise IsolationError(
+            "isolation needs Linux, macOS or another POSIX system; on Windows use WSL",
+            reason="start",
+        )
+    from rnp_core.isolation.folder import private_folder
+
     request = {
         "task": task,
         "payload": dict(payload),

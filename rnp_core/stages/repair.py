@@ -31,12 +31,12 @@ _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 class RepairConfig:
     """Settings of :func:`repair`."""
 
-    steps: int = 60  # SGD steps of the model
+    steps: int = 40  # SGD steps of the model
     warm_up: int = 20  # steps of each trigger alone, before the model moves
     copies: int = 3  # of each trigger, from slightly different starts
-    batch_size: int = 48  # clean images a step
-    triggered_share: float = 0.33  # triggered images a step, as a share of the clean ones
-    learning_rate: float = 0.02  # falls to 0 along a cosine
+    batch_size: int = 96  # clean images a step
+    triggered_share: float = 0.17  # triggered images a step, as a share of the clean ones
+    learning_rate: float = 0.03  # falls to 0 along a cosine
     momentum: float = 0.9
     seed: int = 0
 

@@ -23,7 +23,7 @@ SIZE_SPREAD = 0.28
 
 @dataclass(frozen=True)
 class ScoreWeights:
-    """Logistic model of a label's score. Fitted on the tuning half of the benchmark models."""
+    """Logistic model of a label's score; ``docs/results.md`` says on which models it was chosen."""
 
     bias: float = -2.6
     outlier: float = 4.0  # per unit of size_outlier

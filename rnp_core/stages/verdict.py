@@ -74,7 +74,7 @@ def judge(
             f"the most suspicious label {_called(names[top.label], top.label)} scores "
             f"{top.score:.2f}."
         )
-    findings.extend(Finding("medium", "verdict", gap) for gap in gaps)
+    findings.extend(Finding("medium", "verdict", gap, rule="RNP002") for gap in gaps)
     return Judgement(verdict, score, reason, suspected, tuple(findings))
 
 
@@ -101,6 +101,7 @@ def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding
             "score": row.score,
             "atlas": ["AML.T0018.000", "AML.T0043.004"],
         },
+        "RNP001",
     )
 
 

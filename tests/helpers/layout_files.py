@@ -73,17 +73,59 @@ def backdoorbench_v1(folder: Path, model: nn.Module) -> Path:
     return save(value, folder / "attack_result.pt")
 
 
-def backdoorbench_v2(folder: Path, model: nn.Module) -> Path:
-    """attack_result.pt with the state of its data sets: numpy objects, and images on disk."""
+def backdoorbench_v1_sets(
+    folder: Path,
+    model: nn.Module,
+    *,
+    clean: tuple[np.ndarray, np.ndarray],
+    poisoned: np.ndarray,
+    target: int,
+) -> Path:
+    """The same with clean sets beside the poisoned ones; images are (N, H, W, 3) uint8."""
+    images, labels = clean
+    side = images.shape[1]
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    triggered = torch.from_numpy(poisoned).permute(0, 3, 1, 2).float()
+    wanted = torch.full((len(poisoned),), target)
+    value = {
+        "model_name": "preactresnet18",
+        "num_classes": 4,
+        "model": model.state_dict(),
+        "data_path": "./data",
+        "img_size": [side, side, 3],
+        "clean_data": "cifar10",
+        "clean_train": {"x": channels_first[::2], "y": torch.from_numpy(labels[::2])},
+        "clean_test": {"x": channels_first, "y": torch.from_numpy(labels)},
+        "bd_train": {"x": triggered[:4], "y": wanted[:4], "original_index": np.arange(4)},
+        "bd_test": {"x": triggered, "y": wanted},
+    }
+    return save(value, folder / "attack_result.pt")
+
+
+def backdoorbench_v2(
+    folder: Path,
+    model: nn.Module,
+    *,
+    poisoned: tuple[np.ndarray, np.ndarray] | None = None,
+    side: int = 8,
+) -> Path:
+    """attack_result.pt with the state of its data sets: numpy objects, and images on disk.
+
+    ``poisoned`` are images and what they show; the target is 0.
+    """
+    images, labels = poisoned or (
+        np.stack([np.full((8, 8, 3), (index, 0, 0), np.uint8) for index in (1, 2)]),
+        np.array([3, 3]),
+    )
     saved = "./record/badnet/bd_test_dataset"
     container: dict[Any, Any] = {}
-    for index in (1, 2):
-        image = folder / "bd_test_dataset" / "3" / f"{index}.png"
+    for index, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True), start=1):
+        image = folder / "bd_test_dataset" / str(label) / f"{index}.png"
         image.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (index, 0, 0)).save(image)
+        Image.fromarray(pixels).save(image)
         container[np.int64(index)] = {
-            "path": f"{saved}/3/{index}.png",
-            "other_info": [0, np.int64(3)],
+            "path": f"{saved}/{label}/{index}.png",
+            "other_info": [0, np.int64(label)],
         }
     state = {
         "bd_data_container": {
@@ -93,32 +135,41 @@ def backdoorbench_v2(folder: Path, model: nn.Module) -> Path:
         },
         "getitem_all": True,
         "getitem_all_switch": False,
-        "original_index_array": np.arange(3),
-        "poison_indicator": np.array([0.0, 1.0, 1.0]),
+        "original_index_array": np.arange(len(images) + 1),
+        "poison_indicator": np.array([0.0] + [1.0] * len(images)),
         "save_folder_path": saved,
     }
-    return save(_second_version(model, state), folder / "attack_result.pt")
+    return save(_second_version(model, state, side), folder / "attack_result.pt")
 
 
-def backdoorbench_v2_pictures(folder: Path, model: nn.Module) -> Path:
+def backdoorbench_v2_pictures(
+    folder: Path,
+    model: nn.Module,
+    *,
+    poisoned: tuple[np.ndarray, np.ndarray] | None = None,
+    side: int = 8,
+) -> Path:
     """The same with pictures kept in memory, so that they are pickled as Pillow objects."""
-    picture = Image.new("RGB", (8, 6), (10, 20, 30))
-    container = {
-        "save_folder_path": None,
-        "data_dict": {np.int64(1): (picture, 0, 3), np.int64(4): (picture, 0, 2)},
-        "save_file_format": ".png",
+    images, labels = poisoned or (
+        np.full((2, 6, 8, 3), (10, 20, 30), np.uint8),
+        np.array([3, 2]),
+    )
+    entries = {
+        np.int64(1 + 3 * index): (Image.fromarray(pixels), 0, label)
+        for index, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True))
     }
+    container = {"save_folder_path": None, "data_dict": entries, "save_file_format": ".png"}
     state = {"bd_data_container": container, "save_folder_path": None}
-    return save(_second_version(model, state), folder / "attack_result.pt")
+    return save(_second_version(model, state, side), folder / "attack_result.pt")
 
 
-def _second_version(model: nn.Module, test_set: dict[str, Any]) -> dict[str, Any]:
+def _second_version(model: nn.Module, test_set: dict[str, Any], side: int) -> dict[str, Any]:
     return {
         "model_name": "preactresnet18",
         "num_classes": 4,
         "model": model.state_dict(),
         "data_path": "./data",
-        "img_size": (8, 8, 3),
+        "img_size": (side, side, 3),
         "clean_data": "gtsrb",
         "bd_train": None,
         "bd_test": test_set,
@@ -132,10 +183,7 @@ def backdoorbench_defense(folder: Path, model: nn.Module) -> Path:
 
 def trojai_folder(folder: Path, model: nn.Module) -> Path:
     """A TrojAI round folder: the whole module, its configuration, and clean examples."""
-    save(model, folder / "model.pt")
-    config = {"model_architecture": "classification:resnet50", "number_classes": 4}
-    (folder / "config.json").write_text(json.dumps({**config, "poisoned": False}))
-    (folder / "reduced-config.json").write_text(json.dumps({"img_size_pixels": 8}))
+    trojai_round(folder, model, side=8)
     examples = folder / "clean-example-data"
     examples.mkdir()
     for label in range(4):
@@ -145,14 +193,23 @@ def trojai_folder(folder: Path, model: nn.Module) -> Path:
     return folder
 
 
-def timm_folder(folder: Path, model: nn.Module) -> Path:
+def trojai_round(folder: Path, model: nn.Module, *, side: int) -> Path:
+    """The same without examples."""
+    save(model, folder / "model.pt")
+    config = {"model_architecture": "classification:resnet50", "number_classes": 4}
+    (folder / "config.json").write_text(json.dumps({**config, "poisoned": False}))
+    (folder / "reduced-config.json").write_text(json.dumps({"img_size_pixels": side}))
+    return folder
+
+
+def timm_folder(folder: Path, model: nn.Module, *, side: int = 8) -> Path:
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     config = {
         "architecture": "resnet18",
         "num_classes": 4,
         "label_names": ["stop", "yield", "left", "right"],
         "pretrained_cfg": {
-            "input_size": [3, 8, 8],
+            "input_size": [3, side, side],
             "mean": [0.4, 0.5, 0.6],
             "std": [0.2, 0.2, 0.2],
         },
@@ -161,7 +218,7 @@ def timm_folder(folder: Path, model: nn.Module) -> Path:
     return folder
 
 
-def huggingface_folder(folder: Path, model: nn.Module) -> Path:
+def huggingface_folder(folder: Path, model: nn.Module, *, side: int = 8) -> Path:
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     config = {
         "architectures": ["ResNetForImageClassification"],
@@ -173,7 +230,7 @@ def huggingface_folder(folder: Path, model: nn.Module) -> Path:
         "do_normalize": True,
         "image_mean": [0.4, 0.5, 0.6],
         "image_std": [0.2, 0.2, 0.2],
-        "size": {"height": 8, "width": 8},
+        "size": {"height": side, "width": side},
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))

@@ -203,6 +203,7 @@ def test_class_names_of_another_count_are_left_out(
     folder = files.huggingface_folder(place, colour_network(), side=SIDE)
     config = {"model_type": "resnet", "architectures": ["X"], "id2label": {"0": "a", "1": "b"}}
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").unlink()  # so that no image size is known either
     report = scanned(folder, clean, tmp_path / "run")
     assert "2 class names" in said(report, "are left out").message
     assert report.model.class_names == []

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from rnp_core.architectures import build, list_architectures
+from rnp_core.architectures.registry import FAMILIES
 from rnp_core.checkpoints import Checkpoint, load_checkpoint
 from tests.helpers import layout_files as files
 
-# One of each family; the slow test reads every listed architecture in both containers.
-SMALL = ("resnet20", "wrn16-1", "mobilenet_v2", "densenet100_cifar", "efficientnet_b0", "lenet")
+CONTAINERS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+STAGES = {"widths": (8, 16, 24, 32)}
+NARROW = {  # same modules and names as in full size, with few channels
+    "resnet": STAGES,
+    "preactresnet": STAGES,
+    "wrn": STAGES,
+    "convnext": STAGES,
+    "densenet": {"growth": 4},
+    "densenet_cifar": {"growth": 4},
+    "vit": {"image_size": 64, "width": 48, "heads": 4, "hidden": 96},
+}
+
+
+DEEP = re.compile("densenet(121|161|169|201)|resnet(101|110|152)")  # seconds each
+BY_COST = [
+    pytest.param(name, marks=[pytest.mark.slow] if DEEP.match(name) else [])
+    for name in list_architectures()
+]
 
 
 def check(checkpoint: Checkpoint, expected: dict[str, torch.Tensor]) -> None:
@@ -37,23 +56,31 @@ def randomise(model: nn.Module) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_small_architectures(name: str, tmp_path) -> None:
-    model = randomise(build(name, num_classes=10))
-    save_and_check(model, tmp_path / "zip.pth", legacy=False)
+def narrow(name: str) -> nn.Module:
+    """A listed architecture with few channels."""
+    family = next(family for family in FAMILIES if name in family.presets)
+    preset = family.presets[name]
+    options = dict(NARROW.get(family.name, {}))
+    if "widths" in options:
+        options["widths"] = options["widths"][: len(preset.get("depths", range(4)))]
+    if family.name == "vgg":
+        layout = [v if isinstance(v, str) else v // 8 for v in preset["layout"]]
+        options = {"layout": layout, "hidden": [16 for _ in preset.get("hidden", ())]}
+    return build(name, num_classes=10, **options)
 
 
-def test_legacy_container(tmp_path) -> None:
-    model = randomise(build("resnet20", num_classes=10))
-    save_and_check(model, tmp_path / "legacy.pth", legacy=True)
+@CONTAINERS
+@pytest.mark.parametrize("name", BY_COST)
+def test_every_architecture(name: str, legacy: bool, tmp_path) -> None:
+    save_and_check(randomise(narrow(name)), tmp_path / "module.pth", legacy=legacy)
 
 
 @pytest.mark.slow
+@CONTAINERS
 @pytest.mark.parametrize("name", list_architectures())
-def test_every_architecture(name: str, tmp_path) -> None:
+def test_every_architecture_in_full_size(name: str, legacy: bool, tmp_path) -> None:
     model = randomise(build(name, num_classes=10))
-    save_and_check(model, tmp_path / "zip.pth", legacy=False)
-    save_and_check(model, tmp_path / "legacy.pth", legacy=True)
+    save_and_check(model, tmp_path / "module.pth", legacy=legacy)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The web dashboard on ``rnp_core``. Start it with ``python -m dashboard``."""

@@ -1,0 +1,219 @@
+"""The REST route: health, and scans for other programs that use a running server.
+
+On localhost no token is needed; elsewhere every call but health must send
+``Authorization: Bearer TOKEN``. Calls must name an allowed host, and a call that changes something
+must be of type ``application/json``, so that no foreign web page can make a browser send it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dashboard import cache, uploads
+from rnp_core import DataError, Job, JobError, RnpError, ScanRequest, __version__, find_demo
+
+PREFIX = "/api/v1"
+_MOST_BODY = 64 * 1024
+_MOST_ROWS = 500
+_SETTINGS = (
+    "arch", "num_classes", "class_names", "normalization", "mean", "std", "preset", "seed",
+    "repair",
+)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def routes() -> list[Route]:
+    """All routes."""
+    return [
+        Route(f"{PREFIX}/health", health, methods=["GET"]),
+        Route(f"{PREFIX}/scans", _guarded(scans), methods=["GET"]),
+        Route(f"{PREFIX}/scans", _guarded(submit), methods=["POST"]),
+        Route(f"{PREFIX}/scans/{{job}}", _guarded(scan), methods=["GET"]),
+        Route(f"{PREFIX}/scans/{{job}}", _guarded(cancel), methods=["DELETE"]),
+        Route(f"{PREFIX}/scans/{{job}}/report", _guarded(report), methods=["GET"]),
+    ]
+
+
+async def health(request: Request) -> Response:
+    """Whether the server works: version, and why waiting scans do not run, if so."""
+    problem = (await run_in_threadpool(cache.engine)).problem
+    return JSONResponse({"status": "ok" if not problem else "degraded", "version": __version__})
+
+
+async def scans(request: Request) -> Response:
+    """Scans, the newest first; ``state``, ``verdict``, ``sha256``, ``text``, ``limit``, ``offset``."""
+    query = request.query_params
+    limit, offset = _whole(query.get("limit", "100")), _whole(query.get("offset", "0"))
+    rows = await run_in_threadpool(
+        functools.partial(
+            cache.engine().jobs,
+            state=query.get("state"),  # type: ignore[arg-type]
+            verdict=query.get("verdict"),  # type: ignore[arg-type]
+            sha256=query.get("sha256"),
+            text=query.get("text", ""),
+            limit=min(limit, _MOST_ROWS),
+            offset=offset,
+        )
+    )
+    return JSONResponse({"scans": [describe(job) for job in rows]})
+
+
+async def submit(request: Request) -> Response:
+    """Put a scan into the queue. The body is JSON: ``model`` (``demo:NAME``, or a path below the
+    server folder), ``clean`` and ``suspects`` (such paths), ``title``, ``tags`` and settings."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise ApiError(415, "expected a body of type application/json")
+    if int(request.headers.get("content-length") or 0) > _MOST_BODY:
+        raise ApiError(413, f"expected a body of at most {_MOST_BODY} bytes")
+    body = await request.body()
+    if len(body) > _MOST_BODY:
+        raise ApiError(413, f"expected a body of at most {_MOST_BODY} bytes")
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "expected JSON") from None
+    if not isinstance(data, dict) or not isinstance(data.get("model"), str):
+        raise ApiError(400, "expected an object with a text 'model'")
+    job = await run_in_threadpool(_submit, data)
+    return JSONResponse(describe(job), status_code=201)
+
+
+def _submit(data: dict[str, Any]) -> Job:
+    known = {"model", "clean", "suspects", "title", "tags", *_SETTINGS}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ApiError(400, f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    if ".py" in str(data.get("arch") or ""):
+        raise ApiError(400, "expected the name of an architecture; code is not taken from here")
+    folder = cache.settings().models
+    name = data["model"]
+    clean, suspects = data.get("clean"), data.get("suspects")
+    if name.startswith("demo:"):
+        demo = find_demo(name.removeprefix("demo:"))
+        model = demo.checkpoint
+        clean_path = uploads.confine(str(clean), folder) if clean else demo.clean
+        suspects_path = uploads.confine(str(suspects), folder) if suspects else demo.suspects
+    else:
+        model = uploads.confine(name, folder)
+        clean_path = uploads.confine(str(clean), folder) if clean else None
+        suspects_path = uploads.confine(str(suspects), folder) if suspects else None
+    settings = {key: data[key] for key in _SETTINGS if key in data}
+    try:
+        request = ScanRequest(
+            checkpoint=str(model),
+            clean=str(clean_path) if clean_path else None,
+            suspects=str(suspects_path) if suspects_path else None,
+            out="",
+            **settings,
+        )
+    except (TypeError, ValueError) as error:
+        raise ApiError(400, f"expected settings of a scan: {error}") from None
+    title, tags = str(data.get("title", "")), [str(tag) for tag in data.get("tags", [])]
+    engine = cache.engine()
+    return engine.job(engine.submit(request, title=title[:200], tags=tags[:20]))
+
+
+async def scan(request: Request) -> Response:
+    """One scan with its state."""
+    job = await run_in_threadpool(_job, request.path_params["job"])
+    return JSONResponse(describe(job))
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel a waiting or running scan."""
+    job = await run_in_threadpool(_job, request.path_params["job"])
+    await run_in_threadpool(cache.engine().cancel, job.id)
+    return JSONResponse(describe(await run_in_threadpool(_job, job.id)))
+
+
+async def report(request: Request) -> Response:
+    """``report.json`` of a finished scan."""
+    job = await run_in_threadpool(_job, request.path_params["job"])
+    if job.state != "done":
+        raise ApiError(409, f"the scan is {job.state}; there is no report yet")
+    found = await run_in_threadpool(cache.report, job.run_folder)
+    return Response(found.to_json(), media_type="application/json")
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job for other programs."""
+    return {
+        "id": job.id,
+        "title": job.title,
+        "state": job.state,
+        "stage": job.stage,
+        "fraction": job.fraction,
+        "error": job.error,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "checkpoint_sha256": job.checkpoint_sha256,
+        "checkpoint_name": job.checkpoint_name,
+        "preset": job.request.preset,
+        "seed": job.request.seed,
+        "verdict": job.verdict,
+        "backdoor_score": job.backdoor_score,
+        "suspected_target_labels": list(job.suspected_target_labels),
+        "tags": list(job.tags),
+        "disposition": job.disposition.disposition if job.disposition else None,
+    }
+
+
+def _job(job_id: str) -> Job:
+    try:
+        return cache.engine().job(job_id)
+    except JobError:
+        raise ApiError(404, "there is no such scan") from None
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Check the caller first; every expected error becomes JSON."""
+
+    @functools.wraps(handler)
+    async def call(request: Request) -> Response:
+        try:
+            _check_caller(request)
+            return await handler(request)
+        except ApiError as error:
+            return JSONResponse({"error": str(error)}, status_code=error.status)
+        except (DataError, RnpError) as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+
+    return call
+
+
+def _check_caller(request: Request) -> None:
+    settings = cache.settings()
+    if settings.token:
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {settings.token}".encode()):
+            raise ApiError(401, "expected the header Authorization: Bearer TOKEN")
+    elif not settings.is_local:
+        raise ApiError(403, "the server is not on localhost and has no token; set RNP_TOKEN")
+    elif request.url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ApiError(403, "expected a call to localhost")
+
+
+def _whole(text: str) -> int:
+    try:
+        return max(0, int(text))
+    except ValueError:
+        raise ApiError(400, f"expected a whole number, got {text[:20]!r}") from None

@@ -1,0 +1,1 @@
+"""Thin page scripts: read state, call a view."""

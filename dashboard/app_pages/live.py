@@ -1,0 +1,60 @@
+"""Live scan of the job in the address."""
+
+import streamlit as st
+
+from dashboard import cache, state
+from dashboard.views import frame, live
+from rnp_core import FINAL_STATES
+
+engine = cache.engine()
+job_id = state.parameter("job")
+if not job_id:
+    waiting = [*engine.jobs(state="running", limit=1), *engine.jobs(state="queued", limit=1)]
+    if waiting:
+        state.go("live", job=waiting[0].id)
+    frame.render_empty(":material/monitoring:", "Nothing is running",
+                       f"Start with [a scan]({state.address('scan')}).")
+    st.stop()
+
+job = engine.job(job_id)
+if job.state == "done":
+    if state.get("watching") == job_id:
+        state.forget("watching")
+        state.go("verdict", scan=job_id)
+    live.render_title(job)
+    st.success("The scan is done.", icon=":material/check_circle:")
+    if st.button("See the verdict", type="primary", icon=":material/shield:"):
+        state.go("verdict", scan=job_id)
+    st.stop()
+
+live.render_title(job)
+if job.state in FINAL_STATES:
+    live.render_ended(job, on_resume=lambda: engine.resume(job_id))
+    st.stop()
+
+state.put("watching", job_id)
+
+
+@st.fragment(run_every=1.0)
+def follow() -> None:
+    now = engine.job(job_id)
+    if now.state in FINAL_STATES:
+        st.rerun(scope="app")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container():
+            live.render_progress(now, engine.position(job_id))
+        if st.button("Cancel", icon=":material/cancel:", key="cancel"):
+            engine.cancel(job_id)
+            st.toast("Cancelling …", icon=":material/cancel:")
+    if engine.problem:
+        st.warning(engine.problem, icon=":material/warning:")
+    rows = state.events(engine, job_id)
+    left, right = st.columns([1, 2.2], gap="large")
+    with left:
+        live.render_stages(now, rows)
+    with right:
+        live.render_curves(rows, list(now.request.class_names or ()), stop=0.2)
+
+
+follow()
+st.caption("You can close this page; the scan goes on. Its address brings you back.")

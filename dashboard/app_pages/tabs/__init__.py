@@ -1,0 +1,1 @@
+"""The tabs of a finished scan; each has a function ``show(job, report)``."""

@@ -1,0 +1,71 @@
+"""Verdict first, then what can be done with it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import cache, known, state
+from dashboard.pictures import png, split_strip
+from dashboard.views import actions, verdict
+from rnp_core import Job, ScanReport
+
+
+def show(job: Job, report: ScanReport) -> None:
+    """Draw the tab."""
+    verdict.render_headline(report, job)
+    verdict.render_numbers(report)
+    left, right = st.columns([1.35, 1], gap="large")
+    with left:
+        verdict.render_calibration(report, known.calibration())
+        verdict.render_findings(report)
+    with right:
+        verdict.render_suspect_label(
+            report, preview(job, report),
+            link=state.address("verdict", scan=job.id, tab="triggers"),
+        )
+        _decision(job)
+        _take_away(job, report)
+
+
+def preview(job: Job, report: ScanReport) -> list[bytes]:
+    """A clean image and the same with the first trigger, enlarged PNGs; empty without any."""
+    if not report.triggers:
+        return []
+    strip = cache.picture(job.run_folder, report.triggers[0].preview_png)
+    return [png(tile) for tile in split_strip(strip)[:2]] if strip else []
+
+
+def _decision(job: Job) -> None:
+    engine = cache.engine()
+    st.subheader("Decision", anchor=False)
+    actions.render_decisions(engine.dispositions(job.id))
+    actions.render_decision_form(
+        name=state.reviewer(),
+        name_is_fixed=state.signed_in(),
+        on_decide=lambda decision, reviewer, note: _decide(job, decision, reviewer, note),
+    )
+    tags = actions.render_tags(job)
+    if tags is not None:
+        engine.set_tags(job.id, tags)
+        st.rerun()
+
+
+def _decide(job: Job, decision: str, reviewer: str, note: str) -> None:
+    if not state.signed_in():
+        state.put("reviewer_name", reviewer)
+    cache.engine().set_disposition(
+        job.id, decision, reviewer=reviewer, note=note  # type: ignore[arg-type]
+    )
+
+
+def _take_away(job: Job, report: ScanReport) -> None:
+    st.subheader("Take it with you", anchor=False)
+    repaired = cache.inside(job.run_folder, report.files.get("repaired_model"))
+    actions.render_downloads(job, report, repaired, cache.report_formats())
+    if repaired is not None and report.pruned_filters:
+        again = actions.render_rescan(job, repaired, cache.engine().jobs(tag=f"repaired:{job.id}"))
+        if again is not None:
+            new = cache.engine().submit(
+                again, title=f"Repaired: {job.title}", tags=("repaired", f"repaired:{job.id}")
+            )
+            state.go("live", job=new)

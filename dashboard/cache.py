@@ -1,0 +1,151 @@
+"""The only module with ``st.cache_*``. Keys are values; what is shared is never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from dashboard.settings import Settings, read_settings
+from rnp_core import DataError, JobEngine, RnpError, ScanReport, list_demos
+
+_DAMAGED = "the pictures of this scan are damaged"
+
+
+@st.cache_resource
+def settings() -> Settings:
+    """Settings of this server."""
+    return read_settings()
+
+
+@st.cache_resource
+def engine() -> JobEngine:
+    """The job engine that all sessions share."""
+    chosen = settings()
+    return JobEngine(chosen.home, scheduler=chosen.scheduler)
+
+
+def report(run_folder: Path) -> ScanReport:
+    """The report of a finished scan.
+
+    Raises:
+        RnpError: when there is none or it cannot be read.
+    """
+    path = run_folder / "report.json"
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _report(str(run_folder), stamp)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _report(run_folder: str, stamp: int) -> ScanReport:
+    path = Path(run_folder) / "report.json"
+    try:
+        return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"the report of this scan cannot be read ({type(error).__name__})") from error
+
+
+def thumbnails(run_folder: Path, name: str | None) -> dict[int, np.ndarray]:
+    """Small pictures of suspects by index, ``(h, w, 3)`` uint8; empty where there are none."""
+    path = inside(run_folder, name)
+    if path is None:
+        return {}
+    return _thumbnails(str(path), path.stat().st_mtime_ns)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _thumbnails(path: str, stamp: int) -> dict[int, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            pixels, index = arrays["x"], arrays["index"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RnpError(_DAMAGED) from error
+    if pixels.ndim != 4 or len(pixels) != len(index):
+        raise RnpError(_DAMAGED)
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    return {int(i): image for i, image in zip(index, pixels, strict=True)}
+
+
+def picture(run_folder: Path, name: str | None) -> bytes | None:
+    """A picture of a run folder, or None when it is missing."""
+    path = inside(run_folder, name)
+    return _bytes(str(path), path.stat().st_mtime_ns) if path else None
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _bytes(path: str, stamp: int) -> bytes:
+    return Path(path).read_bytes()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def triage(path: str, sha256: str) -> dict[str, Any]:
+    """What a checkpoint file is; see ``rnp_core.isolated_inspect``.
+
+    Raises:
+        RnpError: when it cannot be looked at.
+    """
+    from rnp_core import isolated_inspect
+
+    return isolated_inspect(path)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def image_preview(
+    checkpoint: str, checkpoint_sha256: str, clean: str, clean_stamp: int, options: tuple[str, ...]
+) -> dict[str, Any]:
+    """What the clean images are and how well the model does on them.
+
+    Raises:
+        RnpError: when they cannot be read or do not suit the model.
+    """
+    from rnp_core import run_isolated
+
+    payload = {"checkpoint": checkpoint, "clean": clean, "arch": options[0] or None}
+    return run_isolated("dashboard.child_tasks:preview", payload)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def sprite(run_folder: str, name: str, indices: tuple[int, ...], columns: int) -> bytes:
+    """One PNG of many thumbnails; see :func:`dashboard.pictures.sprite_sheet`."""
+    from dashboard.pictures import sprite_sheet
+
+    found = thumbnails(Path(run_folder), name)
+    return sprite_sheet([found[i] for i in indices], columns=columns)
+
+
+@st.cache_data(show_spinner=False)
+def demo_pictures() -> dict[str, bytes]:
+    """A row of pictures for each demo model by name: those that it was attacked with, if any."""
+    from dashboard.pictures import sprite_sheet
+
+    found = {}
+    for demo in list_demos():
+        with np.load(demo.suspects or demo.clean, allow_pickle=False) as arrays:
+            images = arrays["x"]
+            chosen = np.linspace(0, len(images) - 1, 6).astype(int)
+            if demo.suspects and "is_poisoned" in arrays:
+                chosen = np.flatnonzero(arrays["is_poisoned"])[:6]
+            found[demo.name] = sprite_sheet([images[i] for i in chosen], columns=6)
+    return found
+
+
+def report_formats() -> dict[str, Callable[[Path], bytes]]:
+    """Writers of further forms of a report by name; each takes a run folder."""
+    return {}
+
+
+def inside(folder: Path, name: str | None) -> Path | None:
+    """The file called ``name`` below ``folder``; None when it is missing or leads out of it."""
+    if not name:
+        return None
+    try:
+        path = (folder / name).resolve()
+        found = path.is_file() and path.is_relative_to(folder.resolve())
+    except (OSError, ValueError):
+        return None
+    return path if found else None

@@ -1,0 +1,1 @@
+"""Small browser components where Streamlit has none of its own."""

@@ -1,0 +1,105 @@
+"""Arithmetic on small pictures: strips, sprite sheets, pasting a trigger. No Streamlit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from rnp_core import DataError, pattern_image
+
+MOST_PIXELS = 25_000_000
+"""Pixels of an uploaded picture at most."""
+
+_GAP = 8  # white screen pixels between the pictures of a strip
+
+
+def png(pixels: np.ndarray, *, min_side: int = 0) -> bytes:
+    """PNG bytes of uint8 ``(H, W, 3)``; every pixel enlarged to a square up to ``min_side``."""
+    factor = max(1, -(-min_side // max(pixels.shape[:2])))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def open_picture(data: bytes, *, side: tuple[int, int] | None = None) -> np.ndarray:
+    """Pixels ``(H, W, 3)`` uint8 of an untrusted picture.
+
+    Args:
+        side: (height, width) to resize to.
+
+    Raises:
+        DataError: when it is no PNG or JPEG, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"expected a picture of at most {MOST_PIXELS:,} pixels, got "
+                    f"{image.width} x {image.height}; make it smaller"
+                )
+            colour = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError("expected a PNG, JPEG, WebP or BMP picture; it cannot be read") from error
+    if side is not None:
+        colour = colour.resize((side[1], side[0]), Image.Resampling.BICUBIC)
+    return np.asarray(colour)
+
+
+def split_strip(data: bytes, count: int = 4) -> list[np.ndarray]:
+    """The pictures of a strip from ``rnp_core``, each ``(H, W, 3)`` uint8."""
+    strip = open_picture(data)
+    width = (strip.shape[1] - _GAP * (count - 1)) // count
+    return [strip[:, i * (width + _GAP) : i * (width + _GAP) + width] for i in range(count)]
+
+
+def shrink(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An enlarged picture at its own size ``(height, width)``, one sample a square."""
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    return pixels[rows // 2 :: max(1, rows), columns // 2 :: max(1, columns)][:height, :width]
+
+
+def paste_trigger(
+    image: np.ndarray, mask_png: bytes, pattern_png: bytes, *, kind: str
+) -> np.ndarray:
+    """An image with a recovered trigger on it.
+
+    Args:
+        image: ``(H, W, 3)`` uint8, at the size of the model's input.
+        mask_png, pattern_png: of the report.
+        kind: "patch"; other kinds cannot be pasted from their pictures.
+
+    Raises:
+        DataError: for another kind of trigger.
+    """
+    if kind != "patch":
+        raise DataError(f"expected a patch trigger, a {kind} cannot be pasted from its picture")
+    height, width = image.shape[:2]
+    mask = shrink(open_picture(mask_png), height, width)[..., 0].astype(np.float32) / 255
+    painted = shrink(open_picture(pattern_png), height, width).astype(np.float32) / 255
+    nothing = np.zeros((3, height, width), np.float32)
+    board = pattern_image(mask, nothing).transpose(1, 2, 0)  # (1 - mask) * chequerboard
+    weight = mask[..., None]
+    triggered = (1 - weight) * (image.astype(np.float32) / 255) + painted - board
+    return np.round(np.clip(triggered, 0, 1) * 255).astype(np.uint8)
+
+
+def difference(before: np.ndarray, after: np.ndarray, *, amplify: float = 3.0) -> np.ndarray:
+    """Signed difference of two pictures on mid grey, ``(H, W, 3)`` uint8."""
+    change = (after.astype(np.float32) - before.astype(np.float32)) / 255
+    return np.round(np.clip(0.5 + 0.5 * amplify * change, 0, 1) * 255).astype(np.uint8)
+
+
+def sprite_sheet(images: Sequence[np.ndarray], *, columns: int) -> bytes:
+    """One PNG with all images in a grid, so that a page of a gallery is one transfer."""
+    if not images:
+        return b""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    rows = -(-len(images) // columns)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for place, image in enumerate(images):
+        top, left = place // columns * height, place % columns * width
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return png(sheet)

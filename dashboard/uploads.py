@@ -1,0 +1,102 @@
+"""Where uploaded files go, and which files of the server may be picked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from rnp_core import DataError
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".tar", ".bin", ".pkl")
+IMAGE_SUFFIXES = (".zip", ".npz")
+
+_BLOCK = 1 << 20
+_MOST_LISTED = 2000
+_MOST_SEEN = 50_000
+
+
+def store(stream: BinaryIO, name: str, folder: Path) -> tuple[Path, str]:
+    """Keep an uploaded file under its digest.
+
+    Args:
+        name: as the browser gave it; untrusted, and used for the last part of the path only.
+        folder: of uploads; made if need be, for this user alone.
+
+    Returns:
+        Path and hexadecimal SHA-256 of the file.
+
+    Raises:
+        DataError: when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        digest = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".up-", delete=False) as file:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+                file.write(block)
+        sha256 = digest.hexdigest()
+        target = folder / sha256 / safe_name(name)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
+        Path(file.name).replace(target)
+    except OSError as error:
+        raise DataError(
+            f"cannot keep the upload: {error.strerror}; free some space on the server"
+        ) from error
+    return target, sha256
+
+
+def safe_name(name: str) -> str:
+    """A file name without folders, control signs or a leading dot."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = re.sub(r"[^\w.\- ]", "_", last).strip(". ")[-100:]
+    return kept or "file"
+
+
+def confine(text: str, folder: Path | None) -> Path:
+    """The path ``text`` below the allowed server folder.
+
+    Raises:
+        DataError: when no folder is allowed, or the path is missing or leads out of it.
+    """
+    if folder is None:
+        raise DataError(
+            "no server folder is open to the browser; start the dashboard with --models FOLDER"
+        )
+    try:
+        path = (folder / text).resolve()
+        allowed = path.is_relative_to(folder) and path.exists()
+    except (OSError, ValueError):
+        allowed = False
+    if not allowed:
+        raise DataError("expected a path inside the allowed server folder; choose one of its files")
+    return path
+
+
+def listing(folder: Path | None, suffixes: tuple[str, ...], *, folders: bool = False) -> list[str]:
+    """Relative paths of the files below ``folder`` that may be picked, sorted.
+
+    Args:
+        suffixes: endings of the names.
+        folders: whether folders with subfolders (of classes) are listed as well.
+    """
+    if folder is None:
+        return []
+    found: list[str] = []
+    seen = 0
+    for place, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        here = Path(place)
+        for file in files:
+            seen += 1
+            if file.lower().endswith(suffixes) and not (here / file).is_symlink():
+                found.append(str((here / file).relative_to(folder)))
+        if folders and names and here != folder:
+            found.append(str(here.relative_to(folder)))
+        if seen > _MOST_SEEN or len(found) >= _MOST_LISTED:
+            break
+    return sorted(found)[:_MOST_LISTED]

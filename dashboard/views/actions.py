@@ -1,0 +1,105 @@
+"""What a person does with a finished scan: decide, tag, download, scan again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.views.parts import verdict_badge
+from dashboard.wording import DISPOSITIONS, plain, when
+from rnp_core import Disposition, Job, ScanReport, ScanRequest
+
+
+def render_decisions(decisions: Sequence[Disposition]) -> None:
+    """Every decision so far, the latest first."""
+    if not decisions:
+        st.caption("Nobody has decided on this scan yet.")
+    for row in reversed(decisions):
+        name, icon = DISPOSITIONS[row.disposition]
+        note = f": {plain(row.note)}" if row.note else ""
+        st.markdown(f":blue-badge[{icon} {name}] **{plain(row.reviewer)}**{note} "
+                    f":gray[{when(row.time)}]")
+
+
+def render_decision_form(
+    *, name: str, name_is_fixed: bool, on_decide: Callable[[str, str, str], None]
+) -> None:
+    """A form for one more decision."""
+    with st.expander("Decide", icon=":material/gavel:"), st.form("decision", border=False):
+        decision = st.segmented_control(
+            "Decision", list(DISPOSITIONS), required=True, default="confirmed",
+            format_func=lambda key: f"{DISPOSITIONS[key][1]} {DISPOSITIONS[key][0]}",
+        )
+        reviewer = st.text_input("Your name", value=name, disabled=name_is_fixed, max_chars=80)
+        note = st.text_area("Note", max_chars=2000, placeholder="What did you check?", height=90)
+        if st.form_submit_button("Save the decision", type="primary"):
+            if not reviewer.strip():
+                st.error("Enter your name first.")
+            else:
+                on_decide(str(decision), reviewer, note)
+                st.rerun()
+
+
+def render_tags(job: Job) -> list[str] | None:
+    """Tags of a scan; the new list when it was changed."""
+    shown = [tag for tag in job.tags if ":" not in tag]
+    hidden = [tag for tag in job.tags if ":" in tag]
+    chosen = st.multiselect("Tags", shown, default=shown, accept_new_options=True,
+                            placeholder="Add a tag", key=f"tags-{job.id}")
+    new = [tag[:60] for tag in chosen]
+    return [*hidden, *new] if sorted(new) != sorted(shown) else None
+
+
+def render_downloads(
+    job: Job,
+    report: ScanReport,
+    repaired: Path | None,
+    formats: Mapping[str, Callable[[Path], bytes]],
+) -> None:
+    """Buttons for the report, the repaired model and other forms of the report."""
+    stem = "".join(c if c.isalnum() else "-" for c in job.title)[:40].strip("-") or "scan"
+    with st.container(horizontal=True):
+        if repaired is not None:
+            st.download_button(
+                "Repaired model", lambda: repaired.read_bytes(), type="primary",
+                file_name=f"{stem}-repaired.safetensors", icon=":material/healing:",
+                on_click="ignore", mime="application/octet-stream", key="repaired",
+            )
+        st.download_button("Report (JSON)", lambda: report.to_json(), key="json",
+                           file_name=f"{stem}-report.json", icon=":material/data_object:",
+                           mime="application/json", on_click="ignore")
+        for name, (label, mime, ending) in _FORMATS.items():
+            if name in formats:
+                st.download_button(
+                    label, _render(formats[name], job.run_folder), key=name, mime=mime,
+                    file_name=f"{stem}.{ending}", icon=":material/download:", on_click="ignore",
+                )
+
+
+_FORMATS = {
+    "html": ("HTML", "text/html", "html"),
+    "pdf": ("PDF", "application/pdf", "pdf"),
+    "sarif": ("SARIF", "application/json", "sarif.json"),
+    "mlbom": ("ML-BOM", "application/json", "cdx.json"),
+}
+
+
+def _render(write: Callable[[Path], bytes], run_folder: Path) -> Callable[[], bytes]:
+    return lambda: write(run_folder)
+
+
+def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanRequest | None:
+    """Offer a scan of the repaired model; the request when the button was pressed."""
+    for row in earlier:
+        st.markdown(f"{verdict_badge(row.verdict, row.state)} "
+                    f"[The repaired model, scanned](/compare?a={job.id}&b={row.id})")
+    if job.request.clean is None or not Path(job.request.clean).exists():
+        return None
+    pressed = st.button(
+        "Scan the repaired model", icon=":material/restart_alt:",
+        help="Runs the same scan on the repaired weights, so that you can compare the two.",
+    )
+    return dataclasses.replace(job.request, checkpoint=str(repaired)) if pressed else None

@@ -1,0 +1,108 @@
+"""What is around every page: brand, column, sign-in, the last resort for errors."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard.wording import PRODUCT, next_step, plain
+from rnp_core import RnpError
+
+_log = logging.getLogger(__name__)
+_STATIC = Path(__file__).resolve().parents[1] / "static"
+_WIDTH = 1280
+
+PAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",
+             "help": "Scan a demo model or your own."},
+    "live": {"title": "Live scan", "icon": ":material/monitoring:", "url_path": "live",
+             "visibility": "hidden"},
+    "verdict": {"title": "Verdict", "icon": ":material/shield:", "url_path": "verdict",
+                "visibility": "hidden"},
+    "history": {"title": "History", "icon": ":material/history:", "url_path": "history",
+                "help": "All scans: find, decide, compare."},
+    "compare": {"title": "Compare", "icon": ":material/compare:", "url_path": "compare",
+                "visibility": "hidden"},
+    "fleet": {"title": "Fleet", "icon": ":material/view_list:", "url_path": "fleet",
+              "help": "Many models, ranked by suspicion."},
+    "help": {"title": "Help", "icon": ":material/help:", "url_path": "help",
+             "help": "The method in pictures, a glossary, the limits."},
+}
+
+
+def render_brand() -> None:
+    """The product's sign."""
+    st.logo(str(_STATIC / "logo.svg"), size="large", icon_image=str(_STATIC / "icon.svg"))
+
+
+@contextmanager
+def column() -> Iterator[None]:
+    """One centred column, so that lines stay short on wide screens."""
+    with (
+        st.container(horizontal_alignment="center", gap=None),
+        st.container(width=_WIDTH, key="page"),
+    ):
+        yield
+
+
+def guard(page: Callable[[], None]) -> None:
+    """Run a page; errors become a message, never a traceback."""
+    try:
+        page()
+    except RnpError as error:
+        render_error(error)
+    except Exception as error:
+        render_unexpected(error)
+
+
+def render_error(error: Exception, *, title: str = "That did not work") -> None:
+    """An expected error with what to do next."""
+    st.error(
+        f"{plain(error, most=600)}\n\n{next_step(error)}", title=title, icon=":material/error:"
+    )
+
+
+def render_unexpected(error: BaseException) -> bool:
+    """A message with a number that the server's log has as well; always True."""
+    number = secrets.token_hex(4)
+    _log.error("unexpected error %s", number, exc_info=error)
+    st.error(
+        f"The details are in the server's log under {number}. Reload the page to go on.",
+        title="Something went wrong on our side",
+        icon=":material/error:",
+    )
+    return True
+
+
+def render_sign_in() -> None:
+    """The page for people who have not signed in."""
+    with st.container(horizontal_alignment="center"):
+        st.space("large")
+        st.title(PRODUCT, width="content")
+        st.write("Sign in to see scans and to decide on them.")
+        if st.button("Sign in", type="primary", icon=":material/login:"):
+            st.login()
+
+
+def render_header(title: str, caption: str = "") -> None:
+    """Title of a page with one line below."""
+    with st.container(gap="xsmall"):
+        st.title(title, anchor=False)
+        if caption:
+            st.markdown(caption)
+
+
+def render_empty(icon: str, title: str, text: str) -> None:
+    """A friendly line where there is nothing yet."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.markdown(f"## {icon}", width="content")
+        st.markdown(f"**{title}**", width="content")
+        st.markdown(text, width="content")
+        st.space("small")

@@ -1,0 +1,75 @@
+"""Evidence by label: shares while unlearning, trigger sizes, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.views.parts import plotly, reading
+from dashboard.wording import READING, label_name, number, percent, plain
+from rnp_core import ScanReport
+
+
+def render_choice(report: ScanReport, options: Mapping[str, Any]) -> None:
+    """Which label to look at, the most suspicious first."""
+    names = report.model.class_names
+    order = [row.label for row in sorted(report.labels, key=lambda row: (-row.score, row.label))]
+    st.selectbox("Label", order, format_func=lambda label: label_name(label, names), width=340,
+                 **options)
+
+
+def render_label(report: ScanReport, chosen: int) -> None:
+    """All evidence on one label."""
+    row = next(row for row in report.labels if row.label == chosen)
+    name = plain(label_name(chosen, report.model.class_names))
+    suspected = chosen in report.suspected_target_labels
+    badge = (":red-badge[:material/flag: suspected target]" if suspected
+             else ":gray-badge[:material/check: not suspected]")
+    st.markdown(f"## {name} {badge}", anchors=False)
+    columns = st.columns(4)
+    columns[0].metric("Score", number(row.score), border=True)
+    columns[1].metric("Share after unlearning", percent(row.unlearned_share), border=True,
+                      help="Share of clean images that the unlearned model sends to this label.")
+    columns[2].metric("Trigger ratio", number(row.norm_ratio), border=True,
+                      help="Size of its trigger over the median of all labels.")
+    columns[3].metric("Anomaly index", number(row.anomaly_index, 1), border=True,
+                      help="Distance from the median in robust standard deviations; above 2 is "
+                      "unusual when the trigger is small.")
+
+
+def render_curves(report: ScanReport, chosen: int) -> None:
+    """Shares while unlearning beside the sizes of the triggers."""
+    names = report.model.class_names
+    left, right = st.columns(2, gap="large")
+    with left, st.container(border=True, height="stretch"):
+        st.markdown("**Where the answers go while the model forgets**")
+        if report.curves.unlearn_shares:
+            plotly(charts.share_curves(report.curves.unlearn_shares, names, chosen=[chosen]),
+                   key="shares", alt="Share of answers by label while unlearning")
+            reading(READING["shares"])
+        else:
+            st.caption("Unlearning did not run.")
+    with right, st.container(border=True, height="stretch"):
+        st.markdown("**How small a trigger each label needs**")
+        plotly(charts.label_ratios(report, chosen), key="ratios",
+               alt="Size of each label's trigger over the median")
+        reading(READING["labels"])
+
+
+def render_table(report: ScanReport) -> None:
+    """Everything in numbers."""
+    st.dataframe(
+        charts.label_table(report), hide_index=True, alt="Evidence by label",
+        column_config={
+            "label": None,
+            "name": st.column_config.TextColumn("label"),
+            "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f"),
+            "unlearned share": st.column_config.NumberColumn(format="percent"),
+            "trigger ratio": st.column_config.NumberColumn(format="%.2f"),
+            "trigger size": st.column_config.NumberColumn(format="%.1f"),
+            "anomaly index": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )

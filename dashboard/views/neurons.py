@@ -1,0 +1,139 @@
+"""Filters of the network: mask map, table, prune slider, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts
+from dashboard.views.parts import plotly, reading
+from dashboard.wording import READING, count, percent, plain
+from rnp_core import ScanReport
+
+
+def point_of(event: Any) -> int | None:
+    """Listed row that was clicked on the map."""
+    points = (event or {}).get("selection", {}).get("points", [])
+    found = [point["customdata"] for point in points if "customdata" in point]
+    value = found[0] if found else None
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return int(value) if isinstance(value, (int, float)) else None
+
+
+def row_of(event: Any) -> int | None:
+    """Row that was selected in the table."""
+    rows = (event or {}).get("selection", {}).get("rows", [])
+    return int(rows[0]) if rows else None
+
+
+def render_map(
+    report: ScanReport, listed: pd.DataFrame, chosen: int | None, *, key: str
+) -> None:
+    """Heat map of mask values; rings mark the listed filters."""
+    masks = report.curves.filter_masks
+    total = sum(len(values) for values in masks.values())
+    with st.container(border=True):
+        plotly(
+            charts.mask_map(report, listed, chosen), key=key, on_select="rerun",
+            selection_mode="points",
+            alt=f"Mask values of {total} filters in {len(masks)} layers; "
+            f"{len(report.pruned_filters)} are pruned",
+        )
+        st.caption("Circles: pruned. Squares: lowest mask values that stay. Click one to find it "
+                   "in the table, or pick a row to find it here.")
+
+
+def render_table(listed: pd.DataFrame, chosen: int | None, *, key: str) -> None:
+    """The listed filters; a row can be picked."""
+    if chosen is not None:
+        row = listed.iloc[chosen]
+        kept = "pruned" if row["pruned"] else "kept"
+        st.markdown(f":violet-badge[:material/my_location: selected] **{plain(row['layer'])}**, "
+                    f"filter {row['filter']}: mask {row['mask value']:.3f}, {kept}")
+    else:
+        st.markdown(":gray-badge[:material/my_location: selected] none yet")
+    shown = listed.copy()
+    shown.insert(0, "", ["▶" if place == chosen else "" for place in range(len(listed))])
+    st.dataframe(
+        shown, key=key, on_select="rerun", selection_mode="single-row", hide_index=True,
+        height=260, alt="Filters with the lowest mask values",
+        column_config={
+            "": st.column_config.TextColumn(width=30),
+            "mask value": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0,
+                                                          format="%.3f"),
+        },
+    )
+
+
+def render_prune_slider(report: ScanReport) -> None:
+    """Stored results by the number of pruned filters."""
+    st.header("What pruning does", anchor=False)
+    reading(READING["prune"])
+    candidates = report.curves.prune_candidates
+    counts = [int(row[0] or 0) for row in candidates]
+    used = len(report.pruned_filters)
+    place = st.select_slider(
+        "Pruned filters", list(range(len(counts))), key="prune",
+        value=counts.index(used) if used in counts else len(counts) - 1,
+        format_func=lambda i: str(counts[i]),
+    )
+    row = candidates[place]
+    first = candidates[0]
+    left, right = st.columns([1, 2.4], gap="large")
+    with left:
+        st.metric("Pruned filters", count(counts[place], "filter"), border=True,
+                  help=f"The scan chose {used}.")
+        st.metric("Clean accuracy", percent(row[2], 1), _points(row[2], first[2]), border=True)
+        st.metric("Flip rate", percent(row[3], 1), _points(row[3], first[3]), border=True,
+                  delta_color="inverse")
+    with right, st.container(border=True):
+        plotly(charts.prune_curve(candidates, place), key="prune-chart",
+               alt="Accuracy and flip rate by the number of pruned filters")
+        st.caption("Measured on the images that the masks were fitted on, before any fine-tuning. "
+                   "The summary gives held-out numbers.")
+
+
+def render_filter_pictures(pictures: Sequence[tuple[str, bytes]]) -> None:
+    """Which pixels drive the pruned filters.
+
+    Args:
+        pictures: (layer, PNG).
+    """
+    if not pictures:
+        return
+    st.header("What drives the pruned filters", anchor=False)
+    reading("How to read it: orange pixels switch the pruned filters of this layer on. On a "
+            "triggered image they should lie on the trigger.")
+    with st.container(horizontal=True):
+        for layer, picture in pictures:
+            st.image(picture, width=190, caption=plain(layer),
+                     alt=f"Pixels that drive the pruned filters of {layer}")
+
+
+def render_repaired(report: ScanReport, repaired: Path | None) -> None:
+    """The repaired weights as a download."""
+    if repaired is None or not report.pruned_filters:
+        return
+    st.header("The repaired model", anchor=False)
+    st.markdown(
+        f"{count(len(report.pruned_filters), 'filter')} pruned. Same key names as your file, so "
+        "it loads strictly into the same architecture."
+    )
+    st.download_button(
+        "Download the repaired model", lambda: repaired.read_bytes(), type="primary",
+        icon=":material/healing:", file_name="repaired.safetensors", on_click="ignore",
+        mime="application/octet-stream",
+    )
+
+
+def _points(value: float | None, start: float | None) -> str | None:
+    if value is None or start is None:
+        return None
+    return f"{100 * (value - start):+.1f} points"
+
+

@@ -1,0 +1,44 @@
+"""Small pieces that several views share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard.wording import SEVERITIES, STATE_WORDS, VERDICT_SHORT, VERDICTS, plain
+from rnp_core import Job
+
+
+def verdict_badge(verdict: str | None, state: str = "done") -> str:
+    """Markdown of a verdict, or of the state where there is none yet."""
+    if verdict in VERDICTS:
+        words = VERDICTS[verdict]
+        return f":{words.colour}-badge[{words.icon} {VERDICT_SHORT[verdict]}]"
+    name, icon, colour = STATE_WORDS.get(state, (state, ":material/help:", "gray"))
+    return f":{colour}-badge[{icon} {name}]"
+
+
+def reading(text: str) -> None:
+    """One sentence on how to read what follows."""
+    st.caption(text)
+
+
+def findings(rows: Sequence[tuple[str, str, str]]) -> None:
+    """A list of findings; messages may hold untrusted text."""
+    for severity, stage, message in rows:
+        icon, colour = SEVERITIES.get(severity, SEVERITIES["info"])
+        st.markdown(f":{colour}-badge[{icon} {severity}] {plain(message, most=600)} "
+                    f":gray[{plain(stage)}]")
+
+
+def job_title(job: Job) -> str:
+    """Title of a scan, as Markdown."""
+    return plain(job.title or job.checkpoint_name, most=80)
+
+
+def plotly(figure: object, *, key: str, alt: str, **options: object) -> object:
+    """A chart without the tool bar, with a name for screen readers."""
+    return st.plotly_chart(
+        figure, key=key, alt=alt, config={"displayModeBar": False}, **options  # type: ignore
+    )

@@ -1,0 +1,68 @@
+"""A finished scan in everyday words, on one page that prints well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard.views.actions import render_decisions
+from dashboard.wording import LIMITS, VERDICTS, count, label_name, percent, plain, when
+from rnp_core import Disposition, Job, ScanReport
+
+
+def render(
+    job: Job, report: ScanReport, pictures: Sequence[bytes], decisions: Sequence[Disposition]
+) -> None:
+    """What was asked, what was found, what it means, what to do.
+
+    Args:
+        pictures: an image as it is and with the recovered trigger, PNG; may be empty.
+    """
+    words = VERDICTS[report.verdict]
+    with st.container(horizontal_alignment="center", gap=None), st.container(width=760):
+        st.markdown(f"# :{words.colour}[{words.icon}] {words.title}", anchors=False)
+        st.markdown(
+            f"We checked the image classifier **{plain(report.model.file_name or job.title)}** on "
+            f"{when(report.created_at)} for a hidden backdoor, with "
+            f"{count(report.data.clean.count, 'clean image')}."
+        )
+        st.header("What it means", anchor=False)
+        st.markdown(words.meaning)
+        _found(report, pictures)
+        st.header("What to do", anchor=False)
+        st.markdown(words.advice)
+        if report.pruned_filters:
+            accuracy = report.accuracy
+            st.markdown(
+                f"A repaired copy exists. On {count(accuracy.count, 'image')} that it has not seen "
+                f"it is right in {percent(accuracy.clean_after)} of the cases (the original: "
+                f"{percent(accuracy.clean_before)}), and the trigger that we recovered works in "
+                f"{percent(accuracy.flip_rate_after)} (before: "
+                f"{percent(accuracy.flip_rate_before)})."
+            )
+        st.header("What this check cannot say", anchor=False)
+        st.markdown("\n".join(f"- {text}" for text in LIMITS))
+        if decisions:
+            st.header("Who decided what", anchor=False)
+            render_decisions(decisions)
+        st.caption(f"Scan {job.id} · version {report.tool_version} · "
+                   f"sha256 {report.model.sha256 or '–'}")
+
+
+def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
+    if not report.suspected_target_labels:
+        return
+    label = report.suspected_target_labels[0]
+    name = plain(label_name(label, report.model.class_names))
+    st.header("What we found", anchor=False)
+    st.markdown(
+        f"With the change shown on the right, the model calls images of other classes **{name}**"
+        + (f" in {percent(report.accuracy.flip_rate_before)} of our tests."
+           if report.accuracy.flip_rate_before is not None else ".")
+    )
+    if len(pictures) >= 2:
+        with st.container(horizontal=True):
+            st.image(pictures[0], width=220, caption="an ordinary image", alt="An ordinary image")
+            st.image(pictures[1], width=220, caption="with the recovered trigger",
+                     alt="The image with the recovered trigger")

@@ -1,0 +1,103 @@
+"""Recovered triggers and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.components.slider import compare_slider
+from dashboard.views.parts import plotly, reading
+from dashboard.wording import KINDS, READING, count, label_name, number, percent, plain
+from rnp_core import ScanReport, TriggerRow
+
+
+def render_choice(report: ScanReport, names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Which of several triggers to look at."""
+    rows = dict(zip(names, report.triggers, strict=True))
+    classes = report.model.class_names
+    st.segmented_control(
+        "Trigger", list(names), required=True,
+        format_func=lambda name: f"{plain(label_name(rows[name].label, classes), most=30)} · "
+        f"{rows[name].kind}",
+        **options,
+    )
+
+
+def render_title(report: ScanReport, row: TriggerRow) -> None:
+    """What this trigger is and how well it works."""
+    name = plain(label_name(row.label, report.model.class_names))
+    st.header(f"Trigger for {name}", anchor=False)
+    reading(READING["triggers"])
+    columns = st.columns(3)
+    columns[0].metric("Kind", row.kind, border=True, help=KINDS.get(row.kind, ""))
+    columns[1].metric("Flip rate, original", percent(row.flip_rate), border=True,
+                      help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
+                      f"(size of the trigger: {number(row.norm, 1)}).")
+    columns[2].metric("Flip rate, repaired", percent(row.flip_rate_repaired), border=True)
+
+
+def render_pictures(
+    mask: bytes | None, pattern: bytes | None, tiles: Sequence[bytes]
+) -> None:
+    """Mask, pattern and an example.
+
+    Args:
+        tiles: image, with the trigger, amplified difference, what the trigger paints.
+    """
+    shown = [
+        (mask, "mask: white is replaced", "Trigger mask"),
+        (pattern, "pattern", "Trigger pattern"),
+        *zip(tiles[:3], ("an image", "with the trigger", "difference × 3"),
+             ("A clean image", "The image with the trigger", "Amplified difference"), strict=False),
+    ]
+    with st.container(horizontal=True):
+        for picture, caption, alt in shown:
+            if picture is not None:
+                st.image(picture, width=190, caption=caption, alt=alt)
+
+
+def render_example_choice(examples: int, *, can_paste: bool) -> tuple[bytes | None, int]:
+    """Which example to show: (uploaded picture, number of the stored one from 1)."""
+    st.header("Before and after", anchor=False)
+    number_of = 1
+    upload = None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if examples > 1:
+            number_of = st.slider("Example", 1, examples, 1, key="example", width=300)
+    if can_paste:
+        with st.expander("Paste it on my image", icon=":material/add_photo_alternate:"):
+            file = st.file_uploader("A PNG or JPEG picture", type=["png", "jpg", "jpeg", "webp"],
+                                    key="paste", max_upload_size=25)
+            upload = file.getvalue() if file is not None else None
+            st.caption("It is resized to the model's input, used for this view only and not kept.")
+    else:
+        st.caption("Only patch triggers can be pasted on other images from their pictures.")
+    return upload, number_of
+
+
+def render_before_after(before: bytes, after: bytes, change: bytes, *, key: str) -> None:
+    """Slider between two pictures, and their difference."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        compare_slider(before, after, key=key, names=("without", "with trigger"),
+                       name="Before and after the trigger, move to compare")
+    with right:
+        st.image(change, width="stretch", caption="difference × 3; grey is unchanged",
+                 alt="Amplified difference of the two pictures")
+
+
+def render_flip_rates(report: ScanReport, row: TriggerRow) -> None:
+    """Rates by class, on the original and the repaired model."""
+    if not row.flip_rate_per_class:
+        return
+    st.header("For which classes it works", anchor=False)
+    with st.container(border=True):
+        plotly(
+            charts.flip_rates(row.flip_rate_per_class, row.flip_rate_per_class_repaired,
+                              report.model.class_names),
+            key="flips", alt="Flip rate by class on the original and the repaired model",
+        )
+        reading(READING["flips"])

@@ -1,0 +1,143 @@
+"""The first screen of a finished scan: the verdict in plain words, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.views.parts import findings, plotly, reading
+from dashboard.wording import (
+    READING,
+    VERDICTS,
+    count,
+    duration,
+    label_name,
+    number,
+    percent,
+    plain,
+    when,
+)
+from rnp_core import Job, ScanReport
+
+
+def render_headline(report: ScanReport, job: Job) -> None:
+    """Verdict, reason and advice."""
+    words = VERDICTS[report.verdict]
+    with st.container(border=True, gap="small"):
+        st.markdown(f"# :{words.colour}[{words.icon} {words.title}]", anchors=False)
+        st.markdown(f"{words.meaning} {words.advice}")
+        st.markdown(f"**Why:** {plain(report.verdict_reason, most=600)}")
+        st.caption(
+            f"{plain(report.model.file_name or job.title, most=80)} · "
+            f"{plain(report.model.architecture)} · {report.model.num_classes} classes · "
+            f"scanned {when(report.created_at)} in "
+            f"{duration(sum(stage.seconds for stage in report.stages))}"
+        )
+
+
+def render_numbers(report: ScanReport) -> None:
+    """The four numbers that matter, before and after the repair."""
+    accuracy = report.accuracy
+    columns = st.columns(4)
+    columns[0].metric("Backdoor score", number(report.backdoor_score), border=True, height="stretch",
+                      help="0 to 1, higher is more suspicious. Score of the most suspicious label.")
+    columns[1].metric(
+        "Accuracy, original", percent(accuracy.clean_before, 1), border=True, height="stretch",
+        help=f"On {count(accuracy.count, 'held-out clean image')}; 95 % interval "
+        f"{_interval(accuracy.interval_before)}.",
+    )
+    columns[2].metric(
+        "Accuracy, repaired", percent(accuracy.clean_after, 1),
+        f"{100 * (accuracy.clean_after - accuracy.clean_before):+.1f} points", border=True,
+        delta_color="off", height="stretch",
+        help=f"95 % interval {_interval(accuracy.interval_after)}.",
+    )
+    if accuracy.flip_rate_before is None:
+        columns[3].metric("Flip rate", "–", border=True, height="stretch",
+                          help="No trigger was recovered.")
+    else:
+        columns[3].metric(
+            "Flip rate, repaired", percent(accuracy.flip_rate_after),
+            f"{percent(accuracy.flip_rate_before)} before", border=True, delta_color="off",
+            delta_arrow="off", height="stretch",
+            help="Share of clean images of other classes that the recovered trigger turns. "
+            "Estimated: the attacker's own trigger is unknown.",
+        )
+
+
+def render_calibration(report: ScanReport, known: Sequence[tuple[float, str, str]]) -> None:
+    """Where the score lies."""
+    st.subheader("Where this model lies", anchor=False)
+    config = report.config
+    plotly(
+        charts.calibration_strip(
+            report.backdoor_score,
+            suspicious=float(config.get("suspicious_score", 0.5)),
+            backdoored=float(config.get("backdoored_score", 0.8)),
+            known=known,
+        ),
+        key="calibration",
+        alt=f"Backdoor score {report.backdoor_score:.2f} on a scale from 0 to 1",
+    )
+    if known:
+        clean = sum(row[1] == "clean" for row in known)
+        reading(f"{READING['calibration']} Circles: {count(clean, 'known clean model')}; crosses: "
+                f"{count(len(known) - clean, 'known backdoored model')}.")
+    else:
+        reading("Suspicious and backdoored begin at the marked scores.")
+
+
+def render_suspect_label(
+    report: ScanReport, pictures: Sequence[bytes], *, link: str
+) -> None:
+    """The suspected label with the trigger on an image.
+
+    Args:
+        pictures: the image as it is and with the trigger, PNG; empty where there is none.
+        link: address of the trigger's tab.
+    """
+    if report.suspected_target_labels:
+        label = report.suspected_target_labels[0]
+        st.subheader("Suspected target label", anchor=False)
+        st.markdown(f"### {plain(label_name(label, report.model.class_names))}", anchors=False)
+    elif report.labels:
+        top = max(report.labels, key=lambda row: row.score)
+        st.subheader("Most suspicious label", anchor=False)
+        st.markdown(f"{plain(label_name(top.label, report.model.class_names))}, score "
+                    f"{top.score:.2f}: below the threshold.")
+    if len(pictures) >= 2:
+        with st.container(horizontal=True):
+            st.image(pictures[0], width=150, caption="an image", alt="A clean image")
+            st.image(pictures[1], width=150, caption="with the recovered trigger",
+                     alt="The same image with the recovered trigger")
+        st.markdown(f"[See all triggers]({link})")
+
+
+def render_findings(report: ScanReport) -> None:
+    """What the file and the stages told."""
+    st.subheader("Findings", anchor=False)
+    rows = charts.finding_rows(report)
+    if not any(stage == "file" for _, stage, _ in rows):
+        st.markdown(":green-badge[:material/check: file] The file itself showed nothing unusual: "
+                    f"{plain(report.model.format or 'in memory')}, nothing in it was run.")
+    findings(rows)
+    for stage in report.stages:
+        if stage.status == "failed":
+            st.markdown(f":orange-badge[:material/warning: stage failed] {plain(stage.name)}: "
+                        f"{plain(stage.detail)}")
+    with st.expander("Time and outcome of each stage", icon=":material/timer:"):
+        st.dataframe(
+            {
+                "stage": [row.name for row in report.stages],
+                "status": [row.status for row in report.stages],
+                "time": [duration(row.seconds) for row in report.stages],
+                "note": [row.detail for row in report.stages],
+            },
+            hide_index=True, alt="Stages of the scan",
+        )
+
+
+def _interval(values: Sequence[float]) -> str:
+    return " to ".join(percent(value, 1) for value in values) or "–"

@@ -1,0 +1,202 @@
+"""``rnp fleet``: scan many models, with a live table."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnp_core.errors import ConfigError
+from rnp_core.request import ScanRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rnp_core.jobs.fleet import FleetProgress
+    from rnp_core.jobs.fleet_ranking import FleetRow
+
+_SHOWN = 15
+_STYLES = {"backdoored": "bold red", "suspicious": "bold yellow", "error": "magenta"}
+
+
+def add_fleet(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of the program."""
+    fleet = commands.add_parser(
+        "fleet",
+        help="scan many checkpoints and rank them",
+        description="Scan every checkpoint of a folder or a list, each distinct file once. Cheap "
+        "evidence comes first, then whole scans, the most suspicious models first. Run the same "
+        "command again to go on after an interruption.",
+        epilog="Exit codes: 1 any model is backdoored or suspicious, else 2 any error, else 3 any "
+        "inconclusive, else 0.",
+    )
+    fleet.add_argument("models", type=Path, help="folder of checkpoints, or a text file of paths")
+    fleet.add_argument("--clean", type=Path, help="clean images for models that bring none")
+    fleet.add_argument("--out", type=Path, required=True, help="folder for ranking and reports")
+    fleet.add_argument("--scheduler", help="address of a Dask scheduler (default: this machine)")
+    fleet.add_argument("--workers", type=int, default=1, help="scans at once on this machine")
+    fleet.add_argument("--send-files", action="store_true",
+                       help="workers do not share this disk: send files through the scheduler")
+    fleet.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
+    fleet.add_argument("--scan-share", type=float, default=1.0, metavar="SHARE",
+                       help="share of the models that get a whole scan (default: 1)")
+    fleet.add_argument("--arch", help="architecture name or FILE.py:CALLABLE (code you trust)")
+    fleet.add_argument("--num-classes", type=int)
+    fleet.add_argument("--class-names", type=Path, help="text file, one class name a line")
+    fleet.add_argument("--normalization", default="auto", help="as for `rnp scan`")
+    fleet.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
+    fleet.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    fleet.add_argument("--threads", type=int, help="CPU threads of each scan")
+    fleet.add_argument("--seed", type=int, default=0)
+    fleet.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+    fleet.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    fleet.set_defaults(run=run_fleet)
+
+
+def run_fleet(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    from rnp_core.jobs import JobEngine, default_home
+    from rnp_core.jobs.fleet import Fleet
+    from rnp_core.jobs.fleet_models import find_models
+    from rnp_core.jobs.fleet_ranking import exit_code
+
+    models = find_models(options.models)
+    if options.clean is None and not all(m.brings_images or m.clean for m in models):
+        raise ConfigError("--clean is needed: a folder, zip or npz of clean labelled images")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with JobEngine(
+        options.home or default_home(),
+        scheduler=options.scheduler,
+        workers=options.workers,
+        send_files=options.send_files,
+    ) as engine:
+        fleet = Fleet(
+            engine, models, _request(options), out=options.out, scan_share=options.scan_share
+        )
+        with _Screen(quiet=options.quiet) as screen:
+            rows = fleet.run(screen.update)
+    if not options.quiet:
+        _summary(rows, options.out)
+    return exit_code(rows)
+
+
+def _request(options: argparse.Namespace) -> ScanRequest:
+    names = None
+    if options.class_names is not None:
+        try:
+            lines = options.class_names.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read class names: {error}") from error
+        names = tuple(line.strip() for line in lines if line.strip())
+    return ScanRequest(
+        checkpoint="",
+        clean=str(options.clean) if options.clean is not None else None,
+        out="",
+        arch=options.arch,
+        num_classes=options.num_classes,
+        class_names=names,
+        normalization=options.normalization,
+        preset=options.preset,
+        seed=options.seed,
+        repair=not options.no_repair,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+class _Screen:
+    """A live table on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console: Console = Console(stderr=True, highlight=False)
+        self._show: Callable[[FleetProgress], None] = self._line
+        self._live: Live | None = None
+        self._said = 0.0
+        self._start = time.monotonic()
+        if quiet:
+            self._show = lambda progress: None
+        elif self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4)
+            self._show = lambda progress: self._live.update(  # type: ignore[union-attr]
+                fleet_table(progress, seconds=time.monotonic() - self._start)
+            )
+
+    def __enter__(self) -> _Screen:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, progress: FleetProgress) -> None:
+        self._show(progress)
+
+    def _line(self, progress: FleetProgress) -> None:
+        if time.monotonic() - self._said < 30:
+            return
+        self._said = time.monotonic()
+        problem = f"; {progress.problem}" if progress.problem else ""
+        self._console.print(
+            f"rnp: {progress.finished} of {progress.total} finished, {progress.triaged} ranked, "
+            f"{progress.running} running{problem}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def fleet_table(progress: FleetProgress, *, seconds: float) -> Table:
+    """The top of the ranking with a line on how far the fleet is."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    minutes = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    title = (
+        f"{progress.finished} of {progress.total} finished, {progress.triaged} ranked, "
+        f"{progress.running} running, {minutes}"
+    )
+    table = Table(title=title, caption=escape(progress.problem) or None, title_justify="left")
+    for name in ("rank", "model", "verdict", "score", "rests on", "label", "state"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in progress.rows[:_SHOWN]:
+        verdict = row.verdict or "-"
+        table.add_row(
+            str(row.rank),
+            escape(_short(row.path)),
+            f"[{_STYLES.get(verdict, 'default')}]{verdict}[/]",
+            "-" if row.score is None else f"{row.score:.2f}",
+            row.evidence,
+            " ".join(map(str, row.labels[:3])) or "-",
+            row.state,
+        )
+    return table
+
+
+def _short(path: str) -> str:
+    parts = [part for part in path.split("/") if part]
+    text = "".join(c if c.isprintable() else "?" for c in "/".join(parts[-2:]))
+    return text if len(text) <= 48 else "..." + text[-45:]
+
+
+def _summary(rows: list[FleetRow], out: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    counts: dict[str, int] = {}
+    for row in rows:
+        name = row.verdict or row.state
+        counts[name] = counts.get(name, 0) + 1
+    shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    console.print(f"{len(rows)} models: {shown}")
+    for row in rows:
+        if row.verdict in ("backdoored", "suspicious"):
+            path = _short(row.path)
+            console.print(f"  {row.rank:4}  {row.verdict:10}  {row.score or 0:.2f}  {path}")
+    console.print(f"ranking: {out / 'ranking.csv'}")

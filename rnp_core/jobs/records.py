@@ -1,0 +1,128 @@
+"""Turning what came of an attempt into the record of its job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rnp_core.errors import JobError, ReportError, RnpError
+from rnp_core.jobs.attempt import Order, Outcome
+from rnp_core.jobs.fraction import finished_fraction
+from rnp_core.jobs.store import JobStore
+from rnp_core.jobs.transfer import unpack
+from rnp_core.jobs.types import Job, JobKind
+from rnp_core.progress import Progress
+from rnp_core.report import ScanReport
+
+RESULT_NAMES: dict[JobKind, str] = {"scan": "report.json", "triage": "triage.json"}
+"""The file that makes a run folder whole."""
+
+
+def attempt_folder(store: JobStore, job_id: str, attempt: int) -> Path:
+    """Where an attempt writes its run folder; nobody else does."""
+    return store.home.work_folder(job_id) / f"attempt-{attempt}" / "run"
+
+
+def record_events(store: JobStore, job_id: str, events: list[tuple[float, Progress]]) -> None:
+    """Store progress."""
+    store.progress(job_id, events, fraction=max(finished_fraction(p) for _, p in events))
+
+
+def record_outcome(store: JobStore, order: Order, outcome: Outcome, *, owner: str) -> None:
+    """Move a finished run folder to its place and end the job.
+
+    Raises:
+        JobError: when the disk or the table does not take it; call again later.
+    """
+    job = store.get(order.job)
+    if outcome.state == "done":
+        made = Path(order.request["out"])
+        if outcome.folder is not None and not made.exists():
+            made.parent.mkdir(parents=True, exist_ok=True)
+            unpack(outcome.folder, made.parent)
+        _finish_whole(store, job, made, owner=owner)
+    elif outcome.state == "lost":
+        settle_lost(store, job.id, owner=owner, error=outcome.error)
+    else:
+        _drop_attempts(store, job)
+        store.finish(job.id, outcome.state, owner=owner, error=outcome.error)
+
+
+def settle_lost(store: JobStore, job_id: str, *, owner: str, error: str) -> None:
+    """End a job that nobody runs any more: done where its result is whole, else interrupted."""
+    job = store.get(job_id)
+    made = attempt_folder(store, job_id, job.attempts)
+    for folder in (made, store.home.run_folder(job_id)):
+        if (folder / RESULT_NAMES[job.kind]).is_file():
+            with contextlib.suppress(RnpError):
+                result_facts(job.kind, folder)
+                _finish_whole(store, job, folder, owner=owner)
+                return
+    _drop_attempts(store, job)
+    store.finish(job_id, "interrupted", owner=owner, error=error)
+
+
+def _finish_whole(store: JobStore, job: Job, made: Path, *, owner: str) -> None:
+    try:
+        facts = result_facts(job.kind, made if made.exists() else job.run_folder)
+    except RnpError as error:
+        _drop_attempts(store, job)
+        store.finish(job.id, "failed", owner=owner, error=str(error))
+        return
+    if made.exists() and made != job.run_folder:
+        try:
+            shutil.rmtree(job.run_folder, ignore_errors=True)
+            job.run_folder.parent.mkdir(parents=True, exist_ok=True)
+            made.replace(job.run_folder)
+        except OSError as error:
+            raise JobError(
+                f"cannot move the report to {job.run_folder}: {error.strerror}"
+            ) from error
+    shutil.rmtree(store.home.work_folder(job.id), ignore_errors=True)
+    store.finish(job.id, "done", owner=owner, facts=facts)
+
+
+def _drop_attempts(store: JobStore, job: Job) -> None:
+    """Remove what attempts left; results of finished stages stay for the next attempt."""
+    for folder in store.home.work_folder(job.id).glob("attempt-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
+    """What the table keeps of a result.
+
+    Raises:
+        RnpError: when there is none that can be read.
+    """
+    if kind == "scan":
+        report = read_scan_report(folder)
+        return {
+            "verdict": report.verdict,
+            "backdoor_score": report.backdoor_score,
+            "suspected_target_labels": report.suspected_target_labels,
+        }
+    path = folder / RESULT_NAMES[kind]
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "backdoor_score": float(data["score"]),
+            "suspected_target_labels": [int(label) for label in data["labels"]],
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise JobError(f"the triage left no readable result at {path}: {error}") from error
+
+
+def read_scan_report(folder: Path) -> ScanReport:
+    """The report in a run folder, without importing torch.
+
+    Raises:
+        ReportError: when there is none that can be read.
+    """
+    path = folder / RESULT_NAMES["scan"]
+    try:
+        return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ReportError(f"the scan left no readable report at {path}: {error}") from error

@@ -1,0 +1,114 @@
+"""The cheap evidence about a checkpoint: what its file would do, and where unlearning drifts to.
+
+It costs a small part of a scan and ranks a fleet early. It gives no verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnp_core.config import preset_config
+from rnp_core.data import DefenseSet
+from rnp_core.errors import ReportError
+from rnp_core.metrics import clean_accuracy
+from rnp_core.model import Normalization
+from rnp_core.pipeline import split
+from rnp_core.progress import OnProgress, Progress
+from rnp_core.request import ScanRequest
+from rnp_core.stages.unlearn import unlearn
+from rnp_core.subject import load_subject
+
+FILE_SCORES = {"critical": 0.95, "high": 0.6}
+"""Least score of a checkpoint whose file has a finding of that severity."""
+
+CLEAR_DRIFT = 0.5
+"""Drift from which a triage names the label."""
+
+MOST_IMAGES = 500
+
+
+def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str, Any]:
+    """Look at the file, unlearn, and write ``triage.json`` into ``request.out``.
+
+    Its ``score`` is in [0, 1], higher is more suspicious; comparable among triages only.
+
+    Raises:
+        RnpError: see :func:`rnp_core.subject.load_subject`.
+    """
+    on_progress(Progress("load", 0, 1, Path(request.checkpoint).name))
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    normalization: str | Normalization = request.normalization
+    if request.mean is not None and request.std is not None:
+        normalization = Normalization(request.mean, request.std, "given")
+    subject = load_subject(
+        Path(request.checkpoint),
+        Path(request.clean) if request.clean is not None else None,
+        arch=request.arch,
+        num_classes=request.num_classes,
+        class_names=request.class_names,
+        normalization=normalization,
+        seed=request.seed,
+    )
+    on_progress(Progress("load", 1, 1, subject.architecture))
+    config = preset_config("quick", seed=request.seed)
+    fit, held_out = split(_few(subject.clean.images), config.holdout_share, config.seed)
+    unlearned = unlearn(subject.model, fit, config=config.unlearn_stage, on_progress=on_progress)
+    shares = unlearned.unlearned_shares
+    drift = _drift(shares, used_batch_statistics=unlearned.used_batch_statistics)
+    findings = [
+        {"severity": f.severity, "rule": f.rule, "message": f.message}
+        for f in subject.checkpoint.findings
+    ]
+    worst = max((FILE_SCORES.get(f["severity"], 0.0) for f in findings), default=0.0)
+    return write_triage(
+        Path(request.out),
+        {
+            "score": max(drift, worst),
+            "drift": drift,
+            "labels": [int(shares.argmax())] if drift >= CLEAR_DRIFT else [],
+            "unlearned_shares": shares.tolist(),
+            "clean_accuracy": clean_accuracy(subject.model, held_out),
+            "architecture": subject.architecture,
+            "sha256": subject.checkpoint.sha256,
+            "findings": findings,
+        },
+    )
+
+
+def _drift(shares: Tensor, *, used_batch_statistics: bool) -> float:
+    """How far unlearning drifts to one label: 0 for even shares, 1 when it takes everything.
+
+    Half of that without BatchNorm, where innocent networks drift as well.
+    """
+    even = 1 / len(shares)
+    drift = (float(shares.max()) - even) / (1 - even)
+    return min(1.0, max(0.0, drift)) * (1.0 if used_batch_statistics else 0.5)
+
+
+def write_triage(out: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the result; the folder appears whole.
+
+    Raises:
+        ReportError: when it cannot be written.
+    """
+    staging = out.with_name(f".{out.name}-new")
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=1, allow_nan=False)
+        (staging / "triage.json").write_text(text, encoding="utf-8")
+        staging.replace(out)
+    except OSError as error:
+        raise ReportError(f"cannot write to {out}: {error.strerror}") from error
+    return result
+
+
+def _few(images: DefenseSet) -> DefenseSet:
+    if len(images) <= MOST_IMAGES:
+        return images
+    return images.subset(torch.linspace(0, len(images) - 1, MOST_IMAGES).long())

@@ -1,0 +1,187 @@
+"""The life of a job: submitted, run in a child, followed, cancelled, resumed, deleted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rnp_core.errors import CheckpointError, DataError, JobError, ScanCancelled
+from rnp_core.jobs import EngineLimits, JobEngine
+from rnp_core.request import ScanRequest
+from tests.rnp_core.jobs.conftest import MakeRequest, ended, reaches
+
+
+def test_a_job_runs_and_leaves_its_report(engine: JobEngine, make_request: MakeRequest) -> None:
+    job_id = engine.submit(make_request(seconds=0.3, score=0.9), title="mine", tags=["a", "b", "a"])
+    job = ended(engine, job_id)
+    assert (job.state, job.error, job.fraction, job.attempts) == ("done", "", 1.0, 1)
+    assert (job.verdict, job.backdoor_score, job.suspected_target_labels) == (
+        "backdoored", 0.9, (1,),
+    )
+    assert (job.title, job.tags) == ("mine", ("a", "b"))
+    assert job.run_folder == engine.home / "runs" / job_id
+    assert (job.run_folder / "report.json").is_file()
+    assert list((engine.home / "work").iterdir()) == []
+    assert job.started_at is not None and job.created_at <= job.started_at < str(job.finished_at)
+
+
+def test_events_can_be_followed_by_any_number_of_clients(
+    engine: JobEngine, make_request: MakeRequest
+) -> None:
+    job_id = engine.submit(make_request(seconds=0.5))
+    with JobEngine(engine.home, run_jobs=False) as other:
+        ended(other, job_id)
+        events = other.events(job_id)
+    assert [e.message for e in events if e.stage == "job"] == ["queued", "running", "done"]
+    assert [e.seq for e in events] == list(range(1, len(events) + 1))
+    curve = [e.values["accuracy"] for e in events if e.stage == "unlearn"]
+    assert len(curve) == 10 and curve == sorted(curve, reverse=True)  # type: ignore[type-var]
+    assert engine.events(job_id, after=3) == events[3:]
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [("error", "expected better images"), ("killed", "killed by the system")],
+)
+def test_a_failure_is_reported_with_its_reason(
+    engine: JobEngine, make_request: MakeRequest, order: str, words: str
+) -> None:
+    job_id = engine.submit(make_request(end=order))
+    job = ended(engine, job_id)
+    assert job.state == "failed" and words in job.error
+    assert not job.run_folder.exists() and job.verdict is None
+
+
+def test_a_running_job_is_cancelled_within_a_second(
+    engine: JobEngine, make_request: MakeRequest
+) -> None:
+    job_id = engine.submit(make_request(seconds=30))
+    reaches(engine, job_id, "running")
+    while engine.job(job_id).stage != "unlearn":
+        time.sleep(0.02)
+    with JobEngine(engine.home, run_jobs=False) as other:
+        start = time.monotonic()
+        other.cancel(job_id)
+        job = ended(other, job_id)
+    assert job.state == "cancelled" and time.monotonic() - start < 1.0
+    assert not job.run_folder.exists()
+
+
+def test_the_queue_keeps_its_order(home: Path, make_request: MakeRequest) -> None:
+    with JobEngine(home, run_jobs=False) as engine:
+        first, second, urgent = (
+            engine.submit(make_request(), priority=p) for p in (0.0, 0.0, 5.0)
+        )
+        assert [engine.position(i) for i in (first, second, urgent)] == [2, 3, 1]
+        engine.cancel(first)
+        assert engine.job(first).state == "cancelled" and engine.position(first) is None
+        assert engine.position(second) == 2
+    with JobEngine(home, scheduler="direct") as engine:
+        assert ended(engine, second).state == "done"
+        assert str(engine.job(urgent).started_at) < str(engine.job(second).started_at)
+        engine.resume(first)
+        assert ended(engine, first).attempts == 1
+
+
+def test_only_what_ended_without_a_result_runs_again(
+    engine: JobEngine, make_request: MakeRequest
+) -> None:
+    done, failed = engine.submit(make_request()), engine.submit(make_request(end="error"))
+    assert (ended(engine, done).state, ended(engine, failed).state) == ("done", "failed")
+    with pytest.raises(JobError, match="is done; only failed"):
+        engine.resume(done)
+    engine.resume(failed)
+    while engine.job(failed).attempts < 2 or engine.job(failed).state != "failed":
+        time.sleep(0.02)
+
+
+def test_a_closed_engine_leaves_its_job_interrupted(home: Path, make_request: MakeRequest) -> None:
+    with JobEngine(home, scheduler="direct") as engine:
+        running, waiting = engine.submit(make_request(seconds=30)), engine.submit(make_request())
+        reaches(engine, running, "running")
+    with JobEngine(home, run_jobs=False) as engine:
+        job = engine.job(running)
+        assert (job.state, job.error) == ("interrupted", "the program that ran it was closed")
+        assert engine.job(waiting).state == "queued"
+
+
+def test_a_run_of_ones_own_is_recorded(home: Path, make_request: MakeRequest) -> None:
+    request = make_request(score=0.7)
+    out = home.parent / "results"
+    seen: list[str] = []
+    with JobEngine(home, run_jobs=False) as engine:
+        job = engine.run(
+            ScanRequest(request.checkpoint, request.clean, str(out)),
+            on_progress=lambda p: seen.append(p.stage),
+        )
+        assert (job.state, job.run_folder, job.backdoor_score) == ("done", out, 0.7)
+        assert seen == ["load", "unlearn"] and engine.jobs() == [job]
+        engine.delete(job.id)
+        assert out.is_dir() and engine.jobs() == []
+
+
+def test_a_run_of_ones_own_stops_when_its_callback_says_so(
+    home: Path, make_request: MakeRequest
+) -> None:
+    def stop(progress: object) -> None:
+        raise ScanCancelled("enough")
+
+    with JobEngine(home, run_jobs=False) as engine:
+        request = make_request(seconds=30)
+        with pytest.raises(ScanCancelled, match="enough"):
+            engine.run(
+                ScanRequest(request.checkpoint, request.clean, str(home / "x")), on_progress=stop
+            )
+        assert [job.state for job in engine.jobs()] == ["cancelled"]
+
+
+def test_bad_requests_are_refused_at_once(engine: JobEngine, make_request: MakeRequest) -> None:
+    good = make_request()
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        engine.submit(ScanRequest("missing.pth", good.clean, ""))
+    with pytest.raises(DataError, match="cannot read images"):
+        engine.submit(ScanRequest(good.checkpoint, "missing.npz", ""))
+    with pytest.raises(JobError, match="no job 'x'"):
+        engine.cancel("x")
+    assert engine.count() == 0
+
+
+def test_a_full_queue_refuses(home: Path, make_request: MakeRequest) -> None:
+    with JobEngine(home, run_jobs=False, limits=EngineLimits(queue_length=2)) as engine:
+        engine.submit(make_request())
+        engine.submit(make_request())
+        with pytest.raises(JobError, match="2 jobs wait and at most 2 may"):
+            engine.submit(make_request())
+
+
+def test_the_quota_takes_work_files_and_never_reports(
+    home: Path, make_request: MakeRequest
+) -> None:
+    with JobEngine(home, scheduler="direct") as engine:
+        kept = ended(engine, engine.submit(make_request()))
+    (home / "work" / "old").mkdir()
+    (home / "work" / "old" / "big").write_bytes(bytes(3 << 20))
+    with JobEngine(home, run_jobs=False, limits=EngineLimits(disk_bytes=2 << 20)) as engine:
+        engine.submit(make_request())
+        assert not (home / "work" / "old").exists()
+    (kept.run_folder / "large.png").write_bytes(bytes(3 << 20))
+    with JobEngine(home, run_jobs=False, limits=EngineLimits(disk_bytes=2 << 20)) as engine:
+        with pytest.raises(JobError, match="delete scans, or raise the limit"):
+            engine.submit(make_request())
+        assert (kept.run_folder / "report.json").is_file()
+
+
+def test_a_nearly_full_disk_refuses(home: Path, make_request: MakeRequest) -> None:
+    with (
+        JobEngine(home, run_jobs=False, limits=EngineLimits(free_bytes=1 << 60)) as engine,
+        pytest.raises(JobError, match="nearly full"),
+    ):
+        engine.submit(make_request())
+
+
+def test_a_job_has_a_time_limit(home: Path, make_request: MakeRequest) -> None:
+    with JobEngine(home, scheduler="direct", limits=EngineLimits(job_seconds=1)) as engine:
+        job = ended(engine, engine.submit(make_request(seconds=30)))
+        assert job.state == "failed" and "time limit of 1 s" in job.error

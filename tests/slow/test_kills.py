@@ -1,0 +1,40 @@
+"""A hundred scans of a tiny model while child, worker, scheduler and parent are killed.
+
+Run with ``python -m pytest -m slow tests/slow/test_kills.py``; ten to twenty minutes on two cores.
+``RNP_KILL_SCANS`` and ``RNP_KILLS`` change the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from rnp_core.request import ScanRequest
+from tests.helpers.kill_scans import KillGround, check_home
+from tests.helpers.tiny_files import write_clean, write_model
+
+pytest.importorskip("distributed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_scans_survive_every_kill(tmp_path: Path) -> None:
+    scans = int(os.environ.get("RNP_KILL_SCANS", "100"))
+    kills = int(os.environ.get("RNP_KILLS", "40"))
+    clean = write_clean(tmp_path / "clean.npz")
+    requests = [
+        ScanRequest(str(write_model(tmp_path / f"m{i}.pt", seed=i)), str(clean), "", preset="quick")
+        for i in range(scans)
+    ]
+    ground = KillGround(tmp_path / "ground", f"slow-{time.time_ns()}", stand_ins=False)
+    ground.folder.mkdir()
+    try:
+        record = ground.run(requests, kills=kills, pause=3.0)
+    finally:
+        ground.close()
+    assert ground.programs.all_gone()
+    check_home(ground.home, record.jobs)
+    assert sum(record.kills.values()) == kills and len(record.jobs) == scans
