@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,11 +12,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rnp_core.errors import ReportError
+from rnp_core.manifest import write_manifest
 from rnp_core.report import ScanReport
+from rnp_core.run_reader import REPAIRED_NAME, REPORT_NAME, THUMBNAILS_NAME, read_report
 
-REPORT_NAME = "report.json"
-REPAIRED_NAME = "repaired.safetensors"
-THUMBNAILS_NAME = "suspects.npz"
+__all__ = [
+    "REPAIRED_NAME",
+    "REPORT_NAME",
+    "THUMBNAILS_NAME",
+    "check_target",
+    "read_report",
+    "write_run",
+]
 
 
 def check_target(folder: Path, *, force: bool) -> None:
@@ -78,6 +84,7 @@ def write_run(
         if thumbnails is not None:
             np.savez_compressed(staging / THUMBNAILS_NAME, **thumbnails)  # type: ignore[arg-type]
         (staging / REPORT_NAME).write_text(report.to_json(), encoding="utf-8")
+        write_manifest(staging)
         staging.chmod(0o755)
         _replace(staging, folder)
     except OSError as error:
@@ -100,18 +107,3 @@ def _replace(staging: Path, folder: Path) -> None:
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def read_report(folder: Path) -> ScanReport:
-    """The report in a run folder.
-
-    Raises:
-        ReportError: when there is none or it cannot be read.
-    """
-    path = folder / REPORT_NAME if folder.is_dir() else folder
-    try:
-        return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ReportError(f"cannot read a report at {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ReportError(f"{path} is not a report: {error}") from error

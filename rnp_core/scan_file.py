@@ -59,6 +59,7 @@ def scan_request(
         normalization=normalization,
         config=dataclasses.replace(config, repair=request.repair),
         environment=environment,
+        request=request.to_dict(),
         force=request.force,
         stages=stages,
         on_progress=on_progress,
@@ -77,6 +78,7 @@ def scan_checkpoint(
     normalization: str | Normalization = "auto",
     config: ScanConfig = ScanConfig(),
     environment: Mapping[str, object] = MappingProxyType({}),
+    request: dict[str, object] | None = None,
     force: bool = False,
     stages: Path | None = None,
     on_progress: OnProgress = ignore_progress,
@@ -84,7 +86,8 @@ def scan_checkpoint(
     """Scan a checkpoint file and write the run folder ``out``.
 
     Nothing is written before the scan is done, and then all of it at once. Where paths of images
-    are None, those that came with the checkpoint are used, see :func:`load_subject`.
+    are None, those that came with the checkpoint are used, see :func:`load_subject`. ``request`` is
+    written into the report, so that the scan can be run again from it.
 
     Raises:
         RnpError: see :func:`rnp_core.subject.load_subject`, :func:`rnp_core.pipeline.scan` and
@@ -114,7 +117,9 @@ def scan_checkpoint(
         on_progress=on_progress,
     )
     report = _with_file_facts(result.report, subject, loading)
-    report = dataclasses.replace(report, environment={**report.environment, **environment})
+    report = dataclasses.replace(
+        report, environment={**report.environment, **environment}, request=request
+    )
     write_run(
         out,
         report,

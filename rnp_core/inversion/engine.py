@@ -20,7 +20,7 @@ from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 
-_CHECKED = 160
+_CHECKED = 100
 """Images, evenly spaced, on which the flip rate of a finished trigger is measured at most."""
 
 

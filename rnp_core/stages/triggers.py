@@ -29,7 +29,7 @@ def recover_triggers(
     used_batch_statistics: bool = True,
     config: InversionConfig = InversionConfig(),
     max_labels: int = 64,
-    enough_score: float = 0.9,
+    enough_score: float = 0.8,
     weights: ScoreWeights = ScoreWeights(),
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, tuple[RecoveredTrigger, ...]]:
@@ -88,12 +88,13 @@ def recover_triggers(
 
 def _second_looks(config: InversionConfig) -> list[tuple[str, int, InversionConfig]]:
     """Kind, number of labels and settings of each further round; the cheapest first."""
-    brief = dataclasses.replace(config, steps=2 * config.steps // 3)
+    smaller = dataclasses.replace(config, batch_size=max(2, 3 * config.batch_size // 4))
+    brief = dataclasses.replace(smaller, steps=2 * config.steps // 3)
     again = dataclasses.replace(config, seed=config.seed + 1)
     return [
         ("additive", COMPARED_LABELS, brief),
-        ("warp", COMPARED_LABELS, config),
-        ("patch", COMPARED_LABELS - 2, again),
+        ("warp", COMPARED_LABELS, smaller),
+        ("patch", COMPARED_LABELS // 2, again),
     ]
 
 
