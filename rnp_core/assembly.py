@@ -26,7 +26,8 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 """Usual normalisations by name, as (mean, std) of images in [0, 1]."""
 
 _SCREENED = 48  # images for the first look at every variant and normalisation
-_FINALISTS = 6
+_FINALISTS = 3
+_JUDGED = 256  # images that decide between the finalists
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,13 @@ def assemble(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
             f"it fails: {problem}"
         )
+    step = -(-len(defense_set) // _JUDGED)
+    judged = defense_set.subset(torch.arange(0, len(defense_set), step))
     finalists = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_FINALISTS]
     finalists.sort(key=lambda entry: -entry[1])
     best, best_accuracy = finalists[0][2], -1.0
     for _, _, model in finalists:
-        accuracy = _accuracy(model, defense_set)
+        accuracy = _accuracy(model, judged)
         if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
     return best.copy()

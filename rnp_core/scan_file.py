@@ -59,7 +59,7 @@ def scan_request(
         normalization=normalization,
         config=dataclasses.replace(config, repair=request.repair),
         environment=environment,
-        request=request.to_dict(),
+        request=dataclasses.replace(request, force=False).to_dict(),
         force=request.force,
         stages=stages,
         on_progress=on_progress,

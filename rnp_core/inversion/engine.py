@@ -20,8 +20,9 @@ from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 
-_CHECKED = 100
-"""Images, evenly spaced, on which the flip rate of a finished trigger is measured at most."""
+_CHECKED = 96
+"""Images, evenly spaced, on which the flip rate of a finished trigger is measured at most. A fixed
+number, because every new batch size costs the convolution library a set-up."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def _collect(
     for row, label in enumerate(labels):
         own = [parameter[row : row + 1].clone() for parameter in parameters]
         others = defense_set.images[defense_set.labels != label]
-        others = others[:: -(-len(others) // _CHECKED)]
+        count = min(_CHECKED, len(others))
+        others = others[torch.linspace(0, len(others) - 1, count).long()]
         predicted = predict(network, family.apply(own, others.unsqueeze(0))[0])
         triggers.append(
             RecoveredTrigger(
