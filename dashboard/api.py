@@ -59,7 +59,7 @@ async def health(request: Request) -> Response:
 
 
 async def scans(request: Request) -> Response:
-    """Scans, the newest first; ``state``, ``verdict``, ``sha256``, ``text``, ``limit``, ``offset``."""
+    """Scans, newest first; ``state``, ``verdict``, ``sha256``, ``text``, ``limit``, ``offset``."""
     query = request.query_params
     limit, offset = _whole(query.get("limit", "100")), _whole(query.get("offset", "0"))
     rows = await run_in_threadpool(

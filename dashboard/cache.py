@@ -46,7 +46,8 @@ def _report(run_folder: str, stamp: int) -> ScanReport:
     try:
         return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"the report of this scan cannot be read ({type(error).__name__})") from error
+        kind = type(error).__name__
+        raise DataError(f"the report of this scan cannot be read ({kind})") from error
 
 
 def thumbnails(run_folder: Path, name: str | None) -> dict[int, np.ndarray]:
@@ -83,7 +84,7 @@ def _bytes(path: str, stamp: int) -> bytes:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def triage(path: str, sha256: str) -> dict[str, Any]:
+def triage(path: str, stamp: str) -> dict[str, Any]:
     """What a checkpoint file is; see ``rnp_core.isolated_inspect``.
 
     Raises:

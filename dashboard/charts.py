@@ -252,7 +252,10 @@ def prune_curve(candidates: Sequence[Sequence[float | None]], chosen: int) -> go
         figure.add_scatter(
             x=counts, y=values, mode="lines+markers", name=name,
             line={"color": colour, "width": 2.5, "dash": dash},
-            marker={"symbol": symbol, "size": [15 if i == chosen else 7 for i in range(len(counts))]},
+            marker={
+                "symbol": symbol,
+                "size": [15 if i == chosen else 7 for i in range(len(counts))],
+            },
             hovertemplate=f"%{{x}} filters: {name} %{{y:.2f}}<extra></extra>",
         )
     figure.add_vline(x=chosen, line={"color": QUIET, "dash": "dot", "width": 1.5})

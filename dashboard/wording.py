@@ -96,8 +96,8 @@ STATE_WORDS = {
 STAGES = (
     ("load", "Read the model", "The file is opened without running anything in it, the network is "
      "rebuilt from its tensors, and the images are read."),
-    ("unlearn", "Unlearn", "The model is made to forget the clean images. A backdoor outlives this: "
-     "a backdoored model drifts to its target label."),
+    ("unlearn", "Unlearn", "The model is made to forget the clean images. A backdoor outlives "
+     "this: a backdoored model drifts to its target label."),
     ("recover", "Recover", "One mask per filter learns to bring the clean behaviour back. Filters "
      "that do not come back are suspects."),
     ("triggers", "Recover triggers", "For every label we look for the smallest change of an image "
@@ -183,7 +183,8 @@ GLOSSARY = (
     ("Trigger", "The change of the image that opens the backdoor: a sticker, a faint pattern, a "
      "slight bend."),
     ("Target label", "The answer that the trigger forces."),
-    ("Clean images", "A few hundred labelled images that you trust. All thresholds come from them."),
+    ("Clean images", "A few hundred labelled images that you trust. All thresholds come from "
+     "them."),
     ("Filter", "One channel of a layer; what reacts to one kind of feature."),
     ("Filter mask", "A number between 0 and 1 per filter, learned while the model recovers. 1: the "
      "filter came back. 0: it did not."),

@@ -25,6 +25,7 @@ _PLACES = {
     "SuspectSet": "data",
     "list_demos": "demo",
     "find_demo": "demo",
+    "DemoModel": "demo",
     "isolated_inspect": "isolation",
     "run_isolated": "isolation",
     "load_subject": "subject",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnp_core.cli_fleet import add_fleet
+from rnp_core.cli_report import add_from_report, add_report, check_from_report, repeat_scan
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
@@ -60,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 no evidence found, 1 backdoored or suspicious, 2 error, "
         "3 inconclusive.",
     )
-    scan.add_argument("checkpoint", help="checkpoint file, or demo:NAME (see `rnp demo`)")
+    scan.add_argument(
+        "checkpoint", nargs="?", help="checkpoint file, or demo:NAME (see `rnp demo`)"
+    )
     scan.add_argument(
         "--clean",
         type=Path,
@@ -91,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
     scan.add_argument("--no-history", action="store_true", help="do not record this scan")
     _add_limits(scan, memory="16", seconds="21600")
-    scan.set_defaults(run=_scan)
+    add_from_report(scan)
+    scan.set_defaults(run=lambda options: _scan(options, scan))
 
     inspect = commands.add_parser(
         "inspect", help="show what a checkpoint file is and would import; nothing in it runs"
@@ -104,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="list the built-in demo models")
     demo.set_defaults(run=_demo)
     add_fleet(commands)
+    add_report(commands)
     return parser
 
 
@@ -137,10 +142,15 @@ def _limits(options: argparse.Namespace, default: IsolationLimits) -> IsolationL
     return limits
 
 
-def _scan(options: argparse.Namespace) -> int:
+def _scan(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from rnp_core.isolation import SCAN_LIMITS
     from rnp_core.request import ScanRequest
 
+    check_from_report(options, parser)
+    if options.from_report is not None:
+        with _Bars(hidden=options.quiet or options.json) as bars:
+            limits = _limits(options, SCAN_LIMITS)
+            return repeat_scan(options, limits, bars.update, EXIT_CODES.__getitem__)
     checkpoint, clean, suspects = _inputs(options)
     request = ScanRequest(
         checkpoint=str(checkpoint),

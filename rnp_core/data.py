@@ -29,12 +29,7 @@ class DefenseSet:
 
     def __post_init__(self) -> None:
         _check_images(self.images)
-        if self.labels.shape != (len(self.images),):
-            raise DataError(
-                f"expected labels of shape ({len(self.images)},), got {tuple(self.labels.shape)}"
-            )
-        if self.labels.dtype != torch.int64:
-            raise DataError(f"expected int64 labels, got {self.labels.dtype}")
+        _check_labels(self.labels, len(self.images))
         if self.labels.min() < 0:
             raise DataError(f"labels must not be negative, got {int(self.labels.min())}")
 
@@ -54,6 +49,9 @@ class SuspectSet:
         images: ``(N, C, H, W)`` float32 in [0, 1], not normalised.
         ids: file name or index of each image, in input order.
         labels: ``(N,)`` int64 labels that came with the images, or None. Never used to decide.
+
+    Raises:
+        DataError: when shapes, types or ranges are not as stated.
     """
 
     images: Tensor
@@ -64,9 +62,20 @@ class SuspectSet:
         _check_images(self.images)
         if len(self.ids) != len(self.images):
             raise DataError(f"expected {len(self.images)} ids, got {len(self.ids)}")
+        if not all(isinstance(name, str) for name in self.ids):
+            raise DataError("expected ids that are text, the file name or index of each image")
+        if self.labels is not None:
+            _check_labels(self.labels, len(self.images))
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def _check_labels(labels: Tensor, count: int) -> None:
+    if labels.shape != (count,):
+        raise DataError(f"expected labels of shape ({count},), got {tuple(labels.shape)}")
+    if labels.dtype != torch.int64:
+        raise DataError(f"expected int64 labels, got {labels.dtype}")
 
 
 def _check_images(images: Tensor) -> None:

@@ -88,8 +88,12 @@ def auroc(scores: np.ndarray, is_positive: np.ndarray) -> float:
 
     Returns:
         [0, 1]; 0.5 is chance; NaN when one of the classes is absent.
+
+    Raises:
+        ValueError: for a NaN score, which has no rank.
     """
     scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    _check_scores(scores)
     positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
     if positives == 0 or negatives == 0:
         return float("nan")
@@ -105,22 +109,35 @@ def clean_threshold(clean_scores: np.ndarray, *, max_fpr: float) -> float:
     A score is flagged when it is **above** the threshold. No interpolation.
 
     Raises:
-        ValueError: when there are no clean scores or ``max_fpr`` is outside [0, 1).
+        ValueError: when there are no clean scores, one of them is NaN, or ``max_fpr`` is outside
+            [0, 1).
     """
     ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
-    if len(ordered) == 0 or not 0 <= max_fpr < 1:
-        raise ValueError(f"expected scores and 0 <= max_fpr < 1, got {len(ordered)} and {max_fpr}")
-    allowed = math.floor(max_fpr * len(ordered))
-    return float(ordered[len(ordered) - 1 - allowed])
+    count = len(ordered)
+    if count == 0 or not 0 <= max_fpr < 1:
+        raise ValueError(f"expected scores and 0 <= max_fpr < 1, got {count} and {max_fpr}")
+    _check_scores(ordered)
+    shares = np.arange(count) / count  # as a caller writes them: 0.29 * 100 would be 28.999...
+    allowed = int(np.searchsorted(shares, max_fpr, side="right")) - 1
+    return float(ordered[count - 1 - allowed])
 
 
 def tpr_at_fpr(scores: np.ndarray, is_positive: np.ndarray, *, max_fpr: float = 0.01) -> float:
     """Share of positives above the threshold that the negatives' scores set; [0, 1].
 
     NaN when one of the classes is absent.
+
+    Raises:
+        ValueError: for a NaN score or ``max_fpr`` outside [0, 1).
     """
     scores, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(is_positive, dtype=bool)
+    _check_scores(scores)
     if is_positive.all() or not is_positive.any():
         return float("nan")
     threshold = clean_threshold(scores[~is_positive], max_fpr=max_fpr)
     return float((scores[is_positive] > threshold).mean())
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    if missing := int(np.isnan(scores).sum()):
+        raise ValueError(f"expected scores that can be ranked, got NaN in {missing} of {len(scores)}")

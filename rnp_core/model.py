@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Channel mean and standard deviation that the network expects, on images in [0, 1]."""
+    """Channel mean and standard deviation that the network expects, on images in [0, 1].
+
+    Raises:
+        ConfigError: when a value is not finite or a standard deviation is not above 0.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str  # "given", "config", or the name of the preset that was found
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        if not finite or any(value <= 0 for value in self.std):
+            raise ConfigError(
+                "expected a normalisation of finite means and standard deviations above 0, got "
+                f"mean {self.mean} and std {self.std} ({self.source})"
+            )
 
     @staticmethod
     def none(channels: int) -> Normalization:

@@ -83,7 +83,7 @@ def write_run(
         )
         if thumbnails is not None:
             np.savez_compressed(staging / THUMBNAILS_NAME, **thumbnails)  # type: ignore[arg-type]
-        (staging / REPORT_NAME).write_text(report.to_json(), encoding="utf-8")
+        (staging / REPORT_NAME).write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
         write_manifest(staging)
         staging.chmod(0o755)
         _replace(staging, folder)

@@ -41,8 +41,9 @@ def render_numbers(report: ScanReport) -> None:
     """The four numbers that matter, before and after the repair."""
     accuracy = report.accuracy
     columns = st.columns(4)
-    columns[0].metric("Backdoor score", number(report.backdoor_score), border=True, height="stretch",
-                      help="0 to 1, higher is more suspicious. Score of the most suspicious label.")
+    columns[0].metric("Backdoor score", number(report.backdoor_score), border=True,
+                      height="stretch", help="0 to 1, higher is more suspicious. Score of the most "
+                      "suspicious label.")
     columns[1].metric(
         "Accuracy, original", percent(accuracy.clean_before, 1), border=True, height="stretch",
         help=f"On {count(accuracy.count, 'held-out clean image')}; 95 % interval "

@@ -48,12 +48,19 @@ class PruneCandidate:
 
 @dataclass(frozen=True)
 class PrunedFilter:
-    """One pruned filter: where it is, its mask value, and its place in the order as a score."""
+    """One pruned filter.
+
+    Attributes:
+        layer, index: where it is.
+        mask_value: its filter mask, [0, 1]; low values did not come back in recovery.
+        score: its place in the order, (0, 1]: 1 for the first of the n filters of the network to
+            go, in equal steps down to 1 / n for the last.
+    """
 
     layer: str
     index: int
     mask_value: float
-    score: float  # 1 for the first filter to go, falling to 0 for the last of the network
+    score: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.errors import ModelError
 from rnp_core.metrics import clean_threshold, predict_probabilities
 from rnp_core.model import SuspectModel
 
@@ -55,6 +56,10 @@ def score_samples(
         clean: clean images that the repair was not fitted on; they set the threshold.
         max_fpr: share of clean images that may score above the threshold; [0, 1).
         min_threshold: a smaller difference is never flagged.
+
+    Raises:
+        ModelError: when one of the models gives NaN on an image, which would pass as unsuspicious.
+        ValueError: when ``max_fpr`` is outside [0, 1).
     """
     clean_scores, _, _ = _taken_back(model, repaired, clean.images)
     scores, predicted, predicted_repaired = _taken_back(model, repaired, suspects.images)
@@ -76,4 +81,7 @@ def _taken_back(
     after = predict_probabilities(repaired, images)
     confidence, predicted = before.max(1)
     kept = after.gather(1, predicted[:, None]).squeeze(1)
-    return (confidence - kept).clamp(0, 1), predicted, torch.argmax(after, 1)
+    taken = confidence - kept
+    if undefined := int(taken.isnan().sum()):
+        raise ModelError(f"expected numbers from both models, got NaN on {undefined} image(s)")
+    return taken.clamp(0, 1), predicted, torch.argmax(after, 1)

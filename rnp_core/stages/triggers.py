@@ -73,10 +73,10 @@ def recover_triggers(
 
     if max(scores()) >= enough_score:
         return found
-    for kind, wanted, changes in _second_looks(config):
+    for kind, changes in _second_looks(config):
         ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
-        first = list(dict.fromkeys([*leaders[:2], *ranked[:3]]))[:wanted]
-        compared = _with_controls(first, leaders, wanted)
+        first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
+        compared = _with_controls(first, leaders, COMPARED_LABELS)
         again = invert(
             model, defense_set, compared, kind=kind, config=changes, on_progress=on_progress
         )
@@ -86,15 +86,15 @@ def recover_triggers(
     return found
 
 
-def _second_looks(config: InversionConfig) -> list[tuple[str, int, InversionConfig]]:
-    """Kind, number of labels and settings of each further round; the cheapest first."""
+def _second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:
+    """Kind and settings of each further round; the cheapest first."""
     smaller = dataclasses.replace(config, batch_size=max(2, 3 * config.batch_size // 4))
     brief = dataclasses.replace(smaller, steps=2 * config.steps // 3)
     again = dataclasses.replace(config, seed=config.seed + 1)
     return [
-        ("additive", COMPARED_LABELS, brief),
-        ("warp", COMPARED_LABELS, smaller),
-        ("patch", COMPARED_LABELS // 2, again),
+        ("additive", brief),
+        ("warp", smaller),
+        ("patch", again),
     ]
 
 

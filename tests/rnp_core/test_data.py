@@ -54,6 +54,25 @@ def test_wrong_labels_are_refused(labels: torch.Tensor, message: str) -> None:
 def test_suspects_need_an_id_each() -> None:
     with pytest.raises(DataError, match="expected 4 ids, got 2"):
         SuspectSet(IMAGES, ("a", "b"))
+    with pytest.raises(DataError, match="expected ids that are text"):
+        SuspectSet(IMAGES, (0, 1, 2, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS[:3], r"labels of shape \(4,\), got \(3,\)"),
+        (LABELS[:, None], r"got \(4, 1\)"),
+        (LABELS.int(), "int64 labels, got torch.int32"),
+    ],
+)
+def test_labels_of_suspects_have_their_shape_and_type(labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        SuspectSet(IMAGES, tuple("abcd"), labels)
+
+
+def test_labels_of_suspects_may_mean_nothing() -> None:
+    assert SuspectSet(IMAGES, tuple("abcd"), LABELS - 1).labels is not None
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -31,12 +31,13 @@ def imported(path: Path) -> set[str]:
 def test_a_module_stays_within_its_bounds(path: Path) -> None:
     names = imported(path)
     place = path.relative_to(PACKAGE)
-    assert not {name.split(".")[0] for name in names} & FORBIDDEN
+    allowed = {"plotly"} if place == Path("reports/charts.py") else set()
+    assert not {name.split(".")[0] for name in names} & (FORBIDDEN - allowed)
     if place != Path("stages/attribution.py"):
         assert not any(name.split(".")[0] == "captum" for name in names)
     if place.parts[0] != "evaluation":
         assert not any(name.startswith("rnp_core.evaluation") for name in names)
-    if place != Path("cli.py"):
+    if not place.name.startswith("cli"):
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls)
 

@@ -169,11 +169,24 @@ def test_clean_threshold(scores: list[float], max_fpr: float, expected: float) -
     assert clean_threshold(np.array(scores), max_fpr=max_fpr) == expected
 
 
-@given(st.lists(st.integers(0, 8), min_size=1, max_size=32), st.integers(0, 31))
+@pytest.mark.parametrize(("max_fpr", "expected"), [(0.28, 71), (0.29, 70), (0.57, 42), (0.58, 41)])
+def test_clean_threshold_counts_shares_as_they_are_written(max_fpr: float, expected: int) -> None:
+    # 0.29 * 100 is 28.999..., yet 29 of 100 scores may lie above the threshold
+    assert clean_threshold(np.arange(100), max_fpr=max_fpr) == expected
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=1, max_size=32),
+    st.one_of(
+        st.integers(0, 99).map(lambda n: n / 100),
+        st.integers(1, 32).map(lambda n: 1 / (n + 1)),
+        st.floats(0, 1, exclude_max=True),
+    ),
+)
 def test_clean_threshold_is_the_smallest_that_keeps_the_rate(
-    scores: list[int], eighths: int
+    scores: list[int], max_fpr: float
 ) -> None:
-    values, max_fpr = np.array(scores, dtype=float), eighths / 32  # exact in binary
+    values = np.array(scores, dtype=float)
     threshold = clean_threshold(values, max_fpr=max_fpr)
     assert threshold == min(t for t in values if (values > t).mean() <= max_fpr)
 
@@ -182,6 +195,23 @@ def test_clean_threshold_is_the_smallest_that_keeps_the_rate(
 def test_clean_threshold_of_nothing_or_everything_is_refused(count: int, max_fpr: float) -> None:
     with pytest.raises(ValueError, match="expected scores and 0 <= max_fpr < 1, got"):
         clean_threshold(np.arange(count), max_fpr=max_fpr)
+
+
+def test_a_score_that_is_not_a_number_is_refused() -> None:
+    scores, is_positive = np.array([1.0, math.nan, 2.0]), np.array([False, True, True])
+    message = "expected scores that can be ranked, got NaN in 1 of 3"
+    with pytest.raises(ValueError, match=message):
+        clean_threshold(scores, max_fpr=0.5)
+    with pytest.raises(ValueError, match=message):
+        auroc(scores, is_positive)
+    with pytest.raises(ValueError, match=message):
+        tpr_at_fpr(scores, is_positive)
+
+
+def test_infinite_scores_have_a_rank() -> None:
+    scores = np.array([-math.inf, 0.0, math.inf, 1.0])
+    assert clean_threshold(scores, max_fpr=0.25) == 1.0
+    assert auroc(scores, np.array([False, False, True, True])) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 from rnp_core.model import Normalization, SuspectModel, take_logits
 from tests.helpers.models import QuadrantNet, Wrapped, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -44,6 +44,25 @@ def test_no_normalisation_leaves_images_as_they_are() -> None:
 def test_normalisation_must_fit_the_channels(normalization: Normalization) -> None:
     with pytest.raises(ModelError, match=r"values for 3 channel\(s\), got mean of . and std of 1"):
         SuspectModel(_Flat(), normalization=normalization, num_classes=3, input_shape=(3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((0.5,), (0.0,)),
+        ((0.5,), (-1.0,)),
+        ((0.5, 0.5, 0.5), (0.2, 0.0, 0.2)),
+        ((float("nan"),), (1.0,)),
+        ((0.5,), (float("inf"),)),
+        ((0.5,), (float("nan"),)),
+    ],
+)
+def test_normalisation_that_cannot_be_computed_is_refused(
+    mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    message = r"finite means and standard deviations above 0, got mean \(.*\(given\)"
+    with pytest.raises(ConfigError, match=message):
+        Normalization(mean, std, "given")
 
 
 @pytest.mark.parametrize("form", ["tuple", "list", "dict", "first"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from dashboard import cache, state
@@ -82,7 +83,9 @@ def _others(report: ScanReport) -> int:
     return min(_EXAMPLES, sum(not row.flagged for row in report.samples)) if has_pictures else 0
 
 
-def _unflagged(job: Job, report: ScanReport, place: int, side: tuple[int, int]) -> object:
+def _unflagged(
+    job: Job, report: ScanReport, place: int, side: tuple[int, int]
+) -> np.ndarray:
     """The picture of a suspect that is not flagged, at the size of the model's input."""
     found = cache.thumbnails(job.run_folder, report.files.get("suspect_thumbnails"))
     harmless = [row.index for row in report.samples if not row.flagged and row.index in found]

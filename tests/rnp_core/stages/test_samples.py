@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor, nn
 
 from rnp_core.data import SuspectSet
+from rnp_core.errors import ModelError
 from rnp_core.stages.filter_mask import prune_filters
 from rnp_core.stages.samples import score_samples
-from tests.helpers.models import CORNER_TRIGGER, TARGET, planted_filter, planted_model
+from tests.helpers.models import (
+    CORNER_TRIGGER,
+    TARGET,
+    QuadrantNet,
+    planted_filter,
+    planted_model,
+    suspect,
+)
 from tests.helpers.sets import quadrant_set
 
 CLEAN = quadrant_set(10)
@@ -44,3 +54,53 @@ def test_the_threshold_comes_from_clean_images() -> None:
     mixed = type(CLEAN)(torch.cat([CLEAN.images, triggered]), CLEAN.labels.repeat(2))
     found = score_samples(MODEL, REPAIRED, suspects(), mixed, max_fpr=0.01)
     assert found.threshold > 0.5  # half of the images that set it react
+
+
+def test_the_score_is_the_probability_that_was_taken_back() -> None:
+    class Fixed(nn.Module):
+        """Answers every image with the same probabilities."""
+
+        def __init__(self, *probabilities: float) -> None:
+            super().__init__()
+            self.register_buffer("logits", torch.tensor([probabilities]).log())
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.logits.expand(len(images), -1)
+
+    before, after = suspect(Fixed(0.7, 0.1, 0.1, 0.1)), suspect(Fixed(0.2, 0.4, 0.3, 0.1))
+    found = score_samples(before, after, suspects(), CLEAN)
+    torch.testing.assert_close(found.suspicion_score, torch.full((len(suspects()),), 0.5))
+    assert (found.predicted == 0).all() and (found.predicted_repaired == 1).all()
+    assert found.threshold == pytest.approx(0.5)  # the clean images score the same,
+    assert not found.flagged.any()  # and a tie is not above
+    gained = score_samples(after, suspect(Fixed(0.1, 0.7, 0.1, 0.1)), suspects(), CLEAN)
+    assert (gained.suspicion_score == 0).all()  # more confidence is no suspicion
+
+
+def test_no_more_clean_images_than_allowed_score_above_the_threshold() -> None:
+    triggered = CORNER_TRIGGER.apply(CLEAN.images)
+    mixed = type(CLEAN)(torch.cat([CLEAN.images, triggered]), CLEAN.labels.repeat(2))
+    for max_fpr in (0.0, 0.1, 0.3):
+        found = score_samples(
+            MODEL, REPAIRED, SuspectSet(mixed.images, ("",) * len(mixed)), mixed, max_fpr=max_fpr
+        )
+        assert found.max_fpr == max_fpr
+        assert found.flagged.float().mean() <= max_fpr
+
+
+def test_images_on_which_a_model_gives_nan_do_not_pass() -> None:
+    class Faint(QuadrantNet):
+        """Gives NaN on images with the trigger."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            return torch.where((images.amax((1, 2, 3)) == 1)[:, None], torch.nan, logits)
+
+    marked = int((suspects().images.amax((1, 2, 3)) == 1).sum())
+    with pytest.raises(ModelError, match=rf"got NaN on {marked} image\(s\)"):
+        score_samples(suspect(Faint()), REPAIRED, suspects(), CLEAN)
+
+
+def test_an_impossible_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 <= max_fpr < 1"):
+        score_samples(MODEL, REPAIRED, suspects(), CLEAN, max_fpr=1.0)

@@ -1,0 +1,130 @@
+"""The own model: file, triage, clean images, suspects, settings, start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import cache, state, uploads
+from dashboard.views import frame, scan
+from rnp_core import DataError, RnpError, ScanRequest, find_demo
+
+
+def show() -> None:
+    """Draw the steps; each one appears at once when the one before is done."""
+    scan.render_step(1, "The model", "A checkpoint file. It is looked at in a confined process, "
+                     "and nothing in it is run.")
+    model, sha256, usable = _model()
+    scan.render_step(2, "Clean images", "About 500 labelled images that you trust: a zip or a "
+                     "folder of class folders, or an npz with x and y.")
+    clean, inside = _images("Clean images", "clean", model is not None)
+    settings_place = st.container()
+    scan.render_step(4, "Suspect images", "Optional: images to sort by suspicion, for example an "
+                     "inbox of the model.")
+    suspects, _ = _images("Suspect images", "suspects", model is not None)
+    with settings_place:
+        scan.render_step(3, "Settings", "How thorough the scan is.")
+        chosen = scan.render_settings()
+    options = _options(chosen)
+    if options is None:
+        return
+    if model is not None and usable and clean is not None:
+        usable = _preview(model, sha256, clean, options)
+    missing = ("Choose a model first." if model is None else "This model cannot be scanned."
+               if not usable else "Choose clean images first.")
+    ready = model is not None and usable and (clean is not None or inside)
+    pressed, title = scan.render_start(ready=ready, missing=missing,
+                                       title=scan.suggested_title(model))
+    if pressed and ready:
+        request = ScanRequest(
+            checkpoint=str(model), clean=str(clean) if clean else None, out="",
+            suspects=str(suspects) if suspects else None, **options,
+        )
+        state.go("live", job=cache.engine().submit(request, title=title))
+
+
+def _model() -> tuple[Path | None, str, bool]:
+    """(path, digest, whether it can be scanned) of the chosen checkpoint, with its triage."""
+    settings = cache.settings()
+    source, value = scan.render_file_choice(
+        "Checkpoint", kind="checkpoint", key="model",
+        listing=uploads.listing(settings.models, uploads.CHECKPOINT_SUFFIXES),
+    )
+    if value is None:
+        return None, "", False
+    try:
+        if source == "upload":
+            path, sha256 = state.kept_upload(value, settings.uploads)
+        else:
+            path = uploads.confine(value, settings.models)
+            sha256 = ""
+        with st.spinner("Looking at the file …", show_time=True):
+            found = cache.triage(str(path), sha256 or cache.stamp(path))
+    except RnpError as error:
+        frame.render_error(error, title="This file cannot be looked at")
+        return None, "", False
+    scan.render_triage(found, cache.engine().find_scans(found["sha256"]))
+    return path, found["sha256"], found["refusal"] is None
+
+
+def _images(name: str, key: str, has_model: bool) -> tuple[Path | None, bool]:
+    """The chosen images, and whether those inside the checkpoint are wanted."""
+    settings = cache.settings()
+    extra = ("demo", "inside") if key == "clean" else ("none", "demo")
+    source, value = scan.render_file_choice(
+        name, kind="images", key=key, extra=extra,
+        listing=uploads.listing(settings.models, uploads.IMAGE_SUFFIXES, folders=True),
+    )
+    if source == "inside":
+        st.caption("Some collections put clean images beside the model (TrojAI rounds, "
+                   "BackdoorBench results).")
+        return None, True
+    if source == "demo":
+        demo = find_demo("patch")
+        return (demo.clean if key == "clean" else demo.suspects), False
+    try:
+        if source == "upload" and value is not None:
+            return state.kept_upload(value, settings.uploads)[0], False
+        if source == "folder" and value:
+            return state.kept_folder(value, settings.uploads), False
+        if source == "server" and value is not None:
+            return uploads.confine(value, settings.models), False
+    except DataError as error:
+        frame.render_error(error, title="These images cannot be used")
+    return None, False
+
+
+def _options(chosen: dict[str, Any]) -> dict[str, Any] | None:
+    """Settings as a request takes them; None after an error was shown."""
+    try:
+        options = {
+            **chosen,
+            "mean": uploads.numbers(chosen["mean"]),
+            "std": uploads.numbers(chosen["std"]),
+            "class_names": tuple(chosen["class_names"]) or None,
+        }
+        if ".py" in (options["arch"] or "") or ":" in (options["arch"] or ""):
+            raise DataError("expected the name of an architecture; code is not taken from here")
+        ScanRequest(checkpoint="", clean=None, out="", **options)
+    except RnpError as error:
+        frame.render_error(error, title="Check the advanced settings")
+        return None
+    return options
+
+
+def _preview(model: Path, sha256: str, clean: Path, options: dict[str, Any]) -> bool:
+    """Show the clean images on the model; whether a scan can use them."""
+    try:
+        with st.spinner("Reading the images and trying the model on them …", show_time=True):
+            found = cache.image_preview(
+                str(model), sha256, str(clean), cache.stamp(clean),
+                tuple((name, options[name]) for name in
+                      ("arch", "num_classes", "class_names", "normalization", "mean", "std")),
+            )
+    except RnpError as error:
+        frame.render_error(error, title="The model cannot be tried on these images")
+        return False
+    scan.render_image_preview(found)
+    return True

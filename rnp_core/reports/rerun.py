@@ -1,0 +1,222 @@
+"""Repeating a scan from its report: the same settings on the same files, and is it the same?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnp_core.errors import ReportError
+from rnp_core.isolation import SCAN_LIMITS, IsolationLimits, run_isolated
+from rnp_core.isolation.confine import Protection
+from rnp_core.progress import OnProgress, ignore_progress
+from rnp_core.report import ScanReport
+from rnp_core.request import ScanRequest
+from rnp_core.run_reader import read_report
+
+SCORE_TOLERANCE = 0.05
+"""Largest difference of backdoor scores that counts as the same.
+
+The same machine repeats a score exactly. Another processor, number of threads or version of PyTorch
+rounds differently, and the scans amplify that.
+"""
+
+_CONDITIONS = ("torch", "python", "device", "threads", "precision", "platform")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that is not as it was."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a repeated scan compares with the first one.
+
+    Attributes:
+        same: whether verdict and first suspected label are equal and the scores within
+            ``tolerance``.
+        tolerance: largest allowed difference of the scores.
+        results: differences in verdict, suspected label and score; empty when all are equal. A
+            score within the tolerance is listed too.
+        conditions: differences in versions, device and settings, which may explain the others.
+        report: of the repeated scan.
+    """
+
+    same: bool
+    tolerance: float
+    results: tuple[Difference, ...]
+    conditions: tuple[Difference, ...]
+    report: ScanReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the verdict stands for the report."""
+        return {
+            "same": self.same,
+            "tolerance": self.tolerance,
+            "verdict": self.report.verdict,
+            "results": [dataclasses.asdict(item) for item in self.results],
+            "conditions": [dataclasses.asdict(item) for item in self.conditions],
+        }
+
+
+def rerun(
+    report_path: Path,
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    clean: Path | None = None,
+    suspects: Path | None = None,
+    force: bool = False,
+    limits: IsolationLimits = SCAN_LIMITS,
+    on_progress: OnProgress = ignore_progress,
+) -> Comparison:
+    """Repeat the scan of a report in a confined child process, and compare.
+
+    Args:
+        report_path: ``report.json`` or its run folder.
+        out: run folder of the repeated scan.
+        checkpoint, clean, suspects: where the files are now; default: where they were.
+        force: replace an earlier scan in ``out``.
+
+    Raises:
+        ReportError: when the report cannot be read or holds no request, or when checkpoint or
+            images are not those of the report; nothing is written then.
+        RnpError: see :func:`rnp_core.scan_file.scan_checkpoint`.
+    """
+    from rnp_core.run_folder import check_target
+
+    old = read_report(report_path)
+    request = rebuild_request(
+        old, out, checkpoint=checkpoint, clean=clean, suspects=suspects, force=force
+    )
+    check_target(out, force=force)
+    payload = {"request": request.to_dict(), "expected": _hashes(old)}
+    run_isolated(
+        "rnp_core.reports.rerun:scan_same_files", payload, limits=limits, on_progress=on_progress
+    )
+    return compare(old, read_report(out))
+
+
+def rebuild_request(
+    report: ScanReport,
+    out: Path,
+    *,
+    checkpoint: Path | None = None,
+    clean: Path | None = None,
+    suspects: Path | None = None,
+    force: bool = False,
+) -> ScanRequest:
+    """The request of a report, with new places where they are given.
+
+    Raises:
+        ReportError: when the report holds none, as one of a model in memory.
+        ConfigError: when it is no request of this version.
+    """
+    if report.request is None:
+        raise ReportError(
+            "this report does not say how the scan was asked for (a model in memory, or an early "
+            "version), so it cannot be repeated"
+        )
+    places = {"checkpoint": checkpoint, "clean": clean, "suspects": suspects}
+    changed = {name: str(path) for name, path in places.items() if path is not None}
+    return ScanRequest.from_dict({**report.request, **changed, "out": str(out), "force": force})
+
+
+def scan_same_files(
+    payload: Mapping[str, Any], on_progress: OnProgress, protection: Protection
+) -> dict[str, Any]:
+    """The task of the child process: check the hashes, then scan.
+
+    Args:
+        payload: ``request`` and ``expected``, the hashes of :func:`rerun`.
+
+    Raises:
+        ReportError: when checkpoint or images are others.
+    """
+    from rnp_core.model import Normalization
+    from rnp_core.report_rows import data_facts
+    from rnp_core.scan_file import scan_request
+    from rnp_core.subject import load_subject
+
+    request = ScanRequest.from_dict(payload["request"])
+    normalization: str | Normalization = request.normalization
+    if request.mean is not None and request.std is not None:
+        normalization = Normalization(request.mean, request.std, "given")
+    subject = load_subject(
+        Path(request.checkpoint),
+        Path(request.clean) if request.clean is not None else None,
+        suspects_path=Path(request.suspects) if request.suspects is not None else None,
+        arch=request.arch,
+        num_classes=request.num_classes,
+        class_names=request.class_names,
+        normalization=normalization,
+        seed=request.seed,
+    )
+    suspects = subject.suspects.images if subject.suspects else None
+    facts = data_facts(subject.clean.images, suspects, subject.model.num_classes)
+    found = {
+        "checkpoint": subject.checkpoint.sha256,
+        "clean images": facts.clean.sha256,
+        "suspect images": facts.suspects.sha256 if facts.suspects else None,
+    }
+    for name, expected in payload["expected"].items():
+        if found[name] != expected:
+            raise ReportError(
+                f"expected the {name} of the report, SHA-256 {expected or 'none'}, "
+                f"got {found[name] or 'none'}; a scan of other files is no repetition"
+            )
+    report = scan_request(
+        request, environment={"isolation": protection.to_dict()}, on_progress=on_progress
+    )
+    return {"out": request.out, "verdict": report.verdict}
+
+
+def compare(
+    before: ScanReport, after: ScanReport, *, tolerance: float = SCORE_TOLERANCE
+) -> Comparison:
+    """Two reports of the same files: verdict, first suspected label, score, and conditions."""
+    labels = [report.suspected_target_labels[:1] for report in (before, after)]
+    results = [
+        Difference(name, old, new)
+        for name, old, new in (
+            ("verdict", before.verdict, after.verdict),
+            ("suspected label", *(label[0] if label else None for label in labels)),
+            ("score", before.backdoor_score, after.backdoor_score),
+        )
+        if old != new
+    ]
+    close = abs(before.backdoor_score - after.backdoor_score) <= tolerance
+    conditions = [
+        ("tool version", before.tool_version, after.tool_version),
+        *(
+            (name, before.environment.get(name), after.environment.get(name))
+            for name in _CONDITIONS
+        ),
+        *(
+            (f"setting {name}", before.config.get(name), after.config.get(name))
+            for name in sorted(before.config.keys() | after.config.keys())
+        ),
+    ]
+    return Comparison(
+        same=before.verdict == after.verdict and labels[0] == labels[1] and close,
+        tolerance=tolerance,
+        results=tuple(results),
+        conditions=tuple(Difference(*row) for row in conditions if row[1] != row[2]),
+        report=after,
+    )
+
+
+def _hashes(report: ScanReport) -> dict[str, str | None]:
+    suspects = report.data.suspects
+    return {
+        "checkpoint": report.model.sha256,
+        "clean images": report.data.clean.sha256,
+        "suspect images": suspects.sha256 if suspects else None,
+    }
