@@ -11,6 +11,7 @@ import functools
 import hmac
 import json
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -18,8 +19,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dashboard import cache, uploads
-from rnp_core import DataError, Job, JobError, RnpError, ScanRequest, __version__, find_demo
+from dashboard import uploads
+from rnp_core import (
+    DataError,
+    Job,
+    JobEngine,
+    JobError,
+    RnpError,
+    ScanRequest,
+    __version__,
+    find_demo,
+)
 
 PREFIX = "/api/v1"
 _MOST_BODY = 64 * 1024
@@ -30,6 +40,18 @@ _SETTINGS = (
 )
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _cache() -> ModuleType:
+    """The caches; imported late, because they want a running server."""
+    from dashboard import cache
+
+    return cache
+
+
+def _engine() -> JobEngine:
+    engine: JobEngine = _cache().engine()
+    return engine
 
 
 class ApiError(Exception):
@@ -54,7 +76,7 @@ def routes() -> list[Route]:
 
 async def health(request: Request) -> Response:
     """Whether the server works: version, and why waiting scans do not run, if so."""
-    problem = (await run_in_threadpool(cache.engine)).problem
+    problem = (await run_in_threadpool(_engine)).problem
     return JSONResponse({"status": "ok" if not problem else "degraded", "version": __version__})
 
 
@@ -64,7 +86,7 @@ async def scans(request: Request) -> Response:
     limit, offset = _whole(query.get("limit", "100")), _whole(query.get("offset", "0"))
     rows = await run_in_threadpool(
         functools.partial(
-            cache.engine().jobs,
+            _engine().jobs,
             state=query.get("state"),  # type: ignore[arg-type]
             verdict=query.get("verdict"),  # type: ignore[arg-type]
             sha256=query.get("sha256"),
@@ -103,7 +125,7 @@ def _submit(data: dict[str, Any]) -> Job:
         raise ApiError(400, f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     if ".py" in str(data.get("arch") or ""):
         raise ApiError(400, "expected the name of an architecture; code is not taken from here")
-    folder = cache.settings().models
+    folder = _cache().settings().models
     name = data["model"]
     clean, suspects = data.get("clean"), data.get("suspects")
     if name.startswith("demo:"):
@@ -127,7 +149,7 @@ def _submit(data: dict[str, Any]) -> Job:
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"expected settings of a scan: {error}") from None
     title, tags = str(data.get("title", "")), [str(tag) for tag in data.get("tags", [])]
-    engine = cache.engine()
+    engine = _engine()
     return engine.job(engine.submit(request, title=title[:200], tags=tags[:20]))
 
 
@@ -140,7 +162,7 @@ async def scan(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Cancel a waiting or running scan."""
     job = await run_in_threadpool(_job, request.path_params["job"])
-    await run_in_threadpool(cache.engine().cancel, job.id)
+    await run_in_threadpool(_engine().cancel, job.id)
     return JSONResponse(describe(await run_in_threadpool(_job, job.id)))
 
 
@@ -149,7 +171,7 @@ async def report(request: Request) -> Response:
     job = await run_in_threadpool(_job, request.path_params["job"])
     if job.state != "done":
         raise ApiError(409, f"the scan is {job.state}; there is no report yet")
-    found = await run_in_threadpool(cache.report, job.run_folder)
+    found = await run_in_threadpool(_cache().report, job.run_folder)
     return Response(found.to_json(), media_type="application/json")
 
 
@@ -179,7 +201,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 def _job(job_id: str) -> Job:
     try:
-        return cache.engine().job(job_id)
+        return _engine().job(job_id)
     except JobError:
         raise ApiError(404, "there is no such scan") from None
 
@@ -201,7 +223,7 @@ def _guarded(handler: Handler) -> Handler:
 
 
 def _check_caller(request: Request) -> None:
-    settings = cache.settings()
+    settings = _cache().settings()
     if settings.token:
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {settings.token}".encode()):

@@ -8,7 +8,7 @@ from dashboard import state
 from dashboard.views import frame
 from dashboard.wording import PRODUCT
 
-st.set_page_config(page_title=PRODUCT, page_icon=":material/shield_lock:", layout="wide")
+st.set_page_config(page_title=PRODUCT, page_icon=frame.ICON, layout="wide")
 
 pages = {name: st.Page(path, **frame.PAGE_OPTIONS[name]) for name, path in state.PAGES.items()}
 page = st.navigation(list(pages.values()), position="top")

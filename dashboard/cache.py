@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,31 @@ import numpy as np
 import streamlit as st
 
 from dashboard.settings import Settings, read_settings
-from rnp_core import DataError, JobEngine, RnpError, ScanReport, list_demos
+from rnp_core import (
+    DataError,
+    DemoModel,
+    IsolationLimits,
+    JobEngine,
+    JobError,
+    RnpError,
+    ScanReport,
+    ScanRequest,
+    isolated_inspect,
+    list_demos,
+    run_isolated,
+)
 
+_PREVIEW_LIMITS = IsolationLimits(memory_bytes=4 << 30, seconds=120.0)
 _DAMAGED = "the pictures of this scan are damaged"
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def settings() -> Settings:
     """Settings of this server."""
     return read_settings()
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def engine() -> JobEngine:
     """The job engine that all sessions share."""
     chosen = settings()
@@ -90,24 +105,36 @@ def triage(path: str, stamp: str) -> dict[str, Any]:
     Raises:
         RnpError: when it cannot be looked at.
     """
-    from rnp_core import isolated_inspect
+    return isolated_inspect(Path(path))
 
-    return isolated_inspect(path)
+
+def stamp(path: Path) -> str:
+    """Something that changes when a file or folder changes."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {path.name}: {error.strerror}") from error
+    return f"{facts.st_mtime_ns}-{facts.st_size}"
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def image_preview(
-    checkpoint: str, checkpoint_sha256: str, clean: str, clean_stamp: int, options: tuple[str, ...]
+    checkpoint: str,
+    checkpoint_sha256: str,
+    clean: str,
+    clean_stamp: str,
+    options: tuple[tuple[str, Any], ...],
 ) -> dict[str, Any]:
     """What the clean images are and how well the model does on them.
+
+    Args:
+        options: (name, value) of the settings of ``rnp_core.load_subject`` that matter.
 
     Raises:
         RnpError: when they cannot be read or do not suit the model.
     """
-    from rnp_core import run_isolated
-
-    payload = {"checkpoint": checkpoint, "clean": clean, "arch": options[0] or None}
-    return run_isolated("dashboard.child_tasks:preview", payload)
+    payload = {"checkpoint": checkpoint, "clean": clean, **dict(options)}
+    return run_isolated("dashboard.child_tasks:preview", payload, limits=_PREVIEW_LIMITS)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -128,16 +155,65 @@ def demo_pictures() -> dict[str, bytes]:
     for demo in list_demos():
         with np.load(demo.suspects or demo.clean, allow_pickle=False) as arrays:
             images = arrays["x"]
-            chosen = np.linspace(0, len(images) - 1, 6).astype(int)
+            chosen = np.linspace(sum(demo.name.encode()) % 50, len(images) - 1, 6).astype(int)
             if demo.suspects and "is_poisoned" in arrays:
                 chosen = np.flatnonzero(arrays["is_poisoned"])[:6]
             found[demo.name] = sprite_sheet([images[i] for i in chosen], columns=6)
     return found
 
 
+def demo_request(demo: DemoModel) -> ScanRequest:
+    """The scan of a demo model with its own images."""
+    return ScanRequest(
+        checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="",
+        suspects=str(demo.suspects) if demo.suspects else None,
+    )
+
+
 def report_formats() -> dict[str, Callable[[Path], bytes]]:
     """Writers of further forms of a report by name; each takes a run folder."""
-    return {}
+    try:
+        from rnp_core import render_report
+    except ImportError:
+        return {}
+    return {
+        name: functools.partial(_render, render_report, name)
+        for name in ("html", "pdf", "sarif", "mlbom")
+    }
+
+
+def _render(write: Callable[[Path, str], bytes], name: str, run_folder: Path) -> bytes:
+    return write(run_folder, name)
+
+
+def export_run(job_id: str) -> bytes:
+    """A finished scan as a zip file, see :meth:`rnp_core.JobEngine.export_run`."""
+    with tempfile.TemporaryDirectory(prefix="rnp-export-") as folder:
+        archive = Path(folder) / "scan.zip"
+        engine().export_run(job_id, archive)
+        return archive.read_bytes()
+
+
+def import_run(file: Any) -> str:
+    """Take an uploaded scan into the history; returns its id.
+
+    Raises:
+        RnpError: when it is no exported scan, or is here already.
+    """
+    with tempfile.TemporaryDirectory(prefix="rnp-import-") as folder:
+        archive = Path(folder) / "scan.zip"
+        archive.write_bytes(file.getbuffer())
+        try:
+            return engine().import_run(archive)
+        except JobError as error:
+            raise DataError(str(error).replace(str(archive), "the file")) from error
+
+
+@st.cache_data(ttl=5.0, show_spinner=False)
+def fleet_tags() -> list[str]:
+    """Tags of the fleets in the history, sorted."""
+    jobs = engine().jobs(tag="fleet", kind=None, limit=20_000)
+    return sorted({tag for job in jobs for tag in job.tags if tag.startswith("fleet:")})
 
 
 def inside(folder: Path, name: str | None) -> Path | None:

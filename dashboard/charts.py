@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.wording import SEVERITIES, VERDICT_SHORT, chart_text, label_name
+from dashboard.wording import (
+    DISPOSITIONS,
+    SEVERITIES,
+    STATE_WORDS,
+    VERDICT_SHORT,
+    VERDICT_SIGNS,
+    chart_text,
+    label_name,
+)
 from rnp_core import Job, ScanReport
 
 COLOURS = (
@@ -37,7 +45,13 @@ MASK_SCALE = (
 )
 """Mask value 0 (did not come back) to 1 (came back)."""
 
-MOST_LISTED_FILTERS = 60
+MOST_LISTED_FILTERS = 50
+
+
+def _stripes(shapes: object) -> dict[str, object]:
+    """A pattern on top of the colour, so that colour is not the only sign."""
+    return {"shape": shapes, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)",
+            "size": 7, "solidity": 0.25}
 
 
 def _figure(height: int, *, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
@@ -45,7 +59,7 @@ def _figure(height: int, *, x: str = "", y: str = "", legend: bool = False) -> g
     figure = go.Figure()
     figure.update_layout(
         height=height,
-        margin={"l": 10, "r": 10, "t": 16, "b": 10},
+        margin={"l": 4, "r": 4, "t": 16, "b": 4},
         colorway=list(COLOURS),
         showlegend=legend,
         legend={"orientation": "h", "y": 1.12, "x": 0, "title": None},
@@ -180,19 +194,20 @@ def calibration_strip(
 
 
 def filter_table(report: ScanReport) -> pd.DataFrame:
-    """The filters with the lowest mask values: ``layer``, ``filter``, ``mask value``, ``pruned``.
+    """The filters with the lowest mask values: ``layer``, ``filter``, ``mask value``,
+    ``outcome`` ("pruned" or "kept").
 
     Pruned ones come first; at most :data:`MOST_LISTED_FILTERS` rows.
     """
     pruned = {(row.layer, row.index) for row in report.pruned_filters}
     rows = [
-        (layer, index, float(value), (layer, index) in pruned)
+        (layer, index, float(value), "pruned" if (layer, index) in pruned else "kept")
         for layer, values in report.curves.filter_masks.items()
         for index, value in enumerate(values)
     ]
-    rows.sort(key=lambda row: (not row[3], row[2]))
+    rows.sort(key=lambda row: (row[3] != "pruned", row[2]))
     return pd.DataFrame(
-        rows[:MOST_LISTED_FILTERS], columns=["layer", "filter", "mask value", "pruned"]
+        rows[:MOST_LISTED_FILTERS], columns=["layer", "filter", "mask value", "outcome"]
     )
 
 
@@ -225,10 +240,11 @@ def mask_map(report: ScanReport, listed: pd.DataFrame, chosen: int | None) -> go
             x=listed["filter"], y=[places[layer] for layer in listed["layer"]], mode="markers",
             customdata=list(range(len(listed))),
             marker={
-                "symbol": ["circle-open" if p else "square-open" for p in listed["pruned"]],
-                "size": [17 if m else 11 for m in mine],
-                "color": ["#8A63C2" if m else "#3B4650" for m in mine],
-                "line": {"width": [4 if m else 1.6 for m in mine]},
+                "symbol": ["circle-open" if kind == "pruned" else "square-open"
+                           for kind in listed["outcome"]],
+                "size": [18 if m else 8 for m in mine],
+                "color": ["#8A63C2" if m else "#FFFFFF" for m in mine],
+                "line": {"width": [4 if m else 1.5 for m in mine]},
             },
             text=[chart_text(layer) for layer in listed["layer"]],
             hovertemplate="%{text}, filter %{x}<br>click to select<extra></extra>",
@@ -287,17 +303,16 @@ def label_ratios(report: ScanReport, chosen: int | None) -> go.Figure:
     """Trigger ratio by label, with the median at 1."""
     rows = [row for row in report.labels if row.norm_ratio is not None]
     names = report.model.class_names
-    figure = _figure(280, x="label", y="trigger size / median")
+    figure = _figure(280, x="label", y="size / median size")
     marked = set(report.suspected_target_labels) | ({chosen} if chosen is not None else set())
     figure.add_bar(
         x=[chart_text(label_name(row.label, names), most=20) for row in rows],
         y=[row.norm_ratio for row in rows],
         marker={"color": [ACCENT if row.label in marked else CALM for row in rows],
-                "pattern": {"shape": ["/" if row.label in marked else "" for row in rows]}},
+                "pattern": _stripes(["/" if row.label in marked else "" for row in rows])},
         hovertemplate="%{x}: %{y:.2f}<extra></extra>",
     )
-    figure.add_hline(y=1, line={"color": QUIET, "dash": "dot"}, annotation_text="median",
-                     annotation_position="top right")
+    figure.add_hline(y=1, line={"color": QUIET, "dash": "dot"})
     return figure
 
 
@@ -312,7 +327,7 @@ def flip_rates(
     ):
         figure.add_bar(
             x=labels, y=list(values), name=name,
-            marker={"color": colour, "pattern": {"shape": shape}},
+            marker={"color": colour, "pattern": _stripes(shape)},
             hovertemplate=f"%{{x}}, {name}: %{{y:.2f}}<extra></extra>",
         )
     figure.update_layout(barmode="group")
@@ -338,7 +353,8 @@ def suspicion_histogram(scores: Sequence[float], threshold: float | None) -> go.
     if threshold is not None:
         figure.add_vline(x=threshold, line={"color": QUIET, "dash": "dash"},
                          annotation_text="threshold", annotation_position="top left")
-    figure.update_yaxes(type="log" if counts.max(initial=0) > 50 else "linear")
+    if counts.max(initial=0) > 50:
+        figure.update_yaxes(type="log", dtick=1)
     return figure
 
 
@@ -364,22 +380,56 @@ def sample_table(report: ScanReport) -> pd.DataFrame:
 
 
 def job_table(jobs: Sequence[Job]) -> pd.DataFrame:
-    """Scans for the history table; titles and file names are untrusted text."""
+    """Scans for the history table; names of scans and files are untrusted text."""
     return pd.DataFrame({
-        "verdict": [VERDICT_SHORT.get(job.verdict or "", job.state.capitalize()) for job in jobs],
+        "verdict": [_verdict(job) for job in jobs],
         "score": [job.backdoor_score for job in jobs],
-        "title": [job.title for job in jobs],
-        "file": [job.checkpoint_name for job in jobs],
-        "suspected labels": [", ".join(map(str, job.suspected_target_labels)) for job in jobs],
+        "name": [job.title for job in jobs],
+        "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in jobs],
+        "decision": [_decision(job) for job in jobs],
+        "started": pd.to_datetime([job.created_at for job in jobs], utc=True, format="ISO8601"),
         "preset": [job.request.preset for job in jobs],
         "seed": [job.request.seed for job in jobs],
-        "decision": [
-            job.disposition.disposition.replace("_", " ") if job.disposition else "" for job in jobs
-        ],
-        "tags": [list(job.tags) for job in jobs],
-        "started": pd.to_datetime([job.created_at for job in jobs], utc=True, format="ISO8601"),
+        "tags": [[tag for tag in job.tags if ":" not in tag] for job in jobs],
+        "file": [job.checkpoint_name for job in jobs],
         "sha256": [job.checkpoint_sha256[:12] for job in jobs],
     })
+
+
+def rank(jobs: Sequence[Job]) -> list[Job]:
+    """The newest scan of each checkpoint, the highest score first.
+
+    Args:
+        jobs: finished scans, the newest first.
+    """
+    newest: dict[str, Job] = {}
+    for job in jobs:
+        newest.setdefault(job.checkpoint_sha256, job)
+    return sorted(newest.values(), key=lambda job: (-(job.backdoor_score or 0.0), job.title))
+
+
+def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
+    """Models for the fleet's table, in the order given; names are untrusted text."""
+    return pd.DataFrame({
+        "rank": range(1, len(ranked) + 1),
+        "verdict": [_verdict(job) for job in ranked],
+        "score": [job.backdoor_score for job in ranked],
+        "model": [job.title for job in ranked],
+        "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in ranked],
+        "decision": [_decision(job) for job in ranked],
+        "scanned": pd.to_datetime([job.finished_at for job in ranked], utc=True,
+                                  format="ISO8601"),
+        "sha256": [job.checkpoint_sha256[:12] for job in ranked],
+    })
+
+
+def _verdict(job: Job) -> str:
+    sign = VERDICT_SIGNS.get(job.verdict or "", "")
+    return f"{sign} {VERDICT_SHORT.get(job.verdict or '', STATE_WORDS[job.state][0])}".strip()
+
+
+def _decision(job: Job) -> str:
+    return DISPOSITIONS[job.disposition.disposition][0] if job.disposition else ""
 
 
 def score_histogram(jobs: Sequence[Job]) -> go.Figure:
@@ -395,7 +445,7 @@ def score_histogram(jobs: Sequence[Job]) -> go.Figure:
             counts, _ = np.histogram(scores, bins=edges)
             figure.add_bar(
                 x=(edges[:-1] + edges[1:]) / 2, y=counts, width=0.048, name=VERDICT_SHORT[verdict],
-                marker={"color": VERDICT_COLOURS[verdict], "pattern": {"shape": shape}},
+                marker={"color": VERDICT_COLOURS[verdict], "pattern": _stripes(shape)},
                 hovertemplate=f"{VERDICT_SHORT[verdict]}, %{{x:.2f}}: %{{y}}<extra></extra>",
             )
     figure.update_layout(barmode="stack")
@@ -411,6 +461,36 @@ def class_counts(counts: Sequence[int], names: list[str]) -> go.Figure:
         marker={"color": CALM}, hovertemplate="%{x}: %{y} images<extra></extra>",
     )
     return figure
+
+
+def label_scores(first: ScanReport, second: ScanReport) -> go.Figure:
+    """Score by label in two scans of models with the same classes."""
+    figure = _figure(300, x="label", y="score", legend=True)
+    names = first.model.class_names
+    for report, name, colour, shape in ((first, "A", ACCENT, ""), (second, "B", COLOURS[2], "/")):
+        scores = {row.label: row.score for row in report.labels}
+        figure.add_bar(
+            x=[chart_text(label_name(i, names), most=20) for i in range(report.model.num_classes)],
+            y=[scores.get(i) for i in range(report.model.num_classes)], name=f"scan {name}",
+            marker={"color": colour, "pattern": _stripes(shape)},
+            hovertemplate=f"%{{x}}, scan {name}: %{{y:.2f}}<extra></extra>",
+        )
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(range=[0, 1.05])
+    return figure
+
+
+def conditions(report: ScanReport) -> dict[str, object]:
+    """What a result depends on: inputs, versions, settings."""
+    return {
+        "file": {"name": report.model.file_name, "sha256": report.model.sha256},
+        "clean images": {"count": report.data.clean.count, "sha256": report.data.clean.sha256},
+        "normalisation": report.model.normalization.source,
+        "version": report.tool_version,
+        "environment": {name: value for name, value in report.environment.items()
+                        if not isinstance(value, dict)},
+        "settings": report.config,
+    }
 
 
 def finding_rows(report: ScanReport) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dashboard.pictures import sprite_sheet
-from rnp_core import OnProgress, clean_accuracy, load_subject
+from rnp_core import Normalization, OnProgress, clean_accuracy, load_subject
 
 PER_CLASS = 3
 MOST_SHOWN = 36
@@ -32,8 +32,16 @@ def preview(
         ``accuracy`` (share), ``shape``, ``architecture``, ``warnings`` and ``grid`` (a PNG in
         base64, ``shown`` images in rows of 12), with ``grid_labels``.
     """
+    normalization: str | Normalization = payload["normalization"]
+    if payload["mean"] is not None and payload["std"] is not None:
+        normalization = Normalization(tuple(payload["mean"]), tuple(payload["std"]), "given")
     subject = load_subject(
-        Path(payload["checkpoint"]), Path(payload["clean"]), arch=payload.get("arch")
+        Path(payload["checkpoint"]),
+        Path(payload["clean"]),
+        arch=payload["arch"],
+        num_classes=payload["num_classes"],
+        class_names=payload["class_names"],
+        normalization=normalization,
     )
     images = subject.clean.images
     labels = images.labels.numpy()

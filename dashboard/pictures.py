@@ -86,6 +86,11 @@ def paste_trigger(
     return np.round(np.clip(triggered, 0, 1) * 255).astype(np.uint8)
 
 
+def clearest(images: Sequence[np.ndarray]) -> np.ndarray:
+    """The image with the strongest contrast, the first of equals."""
+    return max(images, key=lambda image: float(image.std()))
+
+
 def difference(before: np.ndarray, after: np.ndarray, *, amplify: float = 3.0) -> np.ndarray:
     """Signed difference of two pictures on mid grey, ``(H, W, 3)`` uint8."""
     change = (after.astype(np.float32) - before.astype(np.float32)) / 255

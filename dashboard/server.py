@@ -14,7 +14,9 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.api import routes
+from dashboard.shell import PageShell
 from dashboard.views.frame import render_unexpected
+from dashboard.wording import PRODUCT
 from rnp_core import JobEngine, JobError
 
 SCRIPT = Path(__file__).resolve().with_name("app.py")
@@ -76,6 +78,6 @@ def make_app() -> st.App:
         SCRIPT,
         lifespan=_lifespan,
         routes=routes(),
-        middleware=[Middleware(SafeHeaders)],
+        middleware=[Middleware(SafeHeaders), Middleware(PageShell, title=PRODUCT)],
         on_script_error=render_unexpected,
     )

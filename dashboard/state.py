@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from dashboard import uploads
 from rnp_core import JobEngine, JobEvent
 
 PAGES = {
@@ -24,14 +26,6 @@ PAGES = {
 def go(page: str, **parameters: str) -> None:
     """Open a page; does not return."""
     st.switch_page(PAGES[page], query_params=parameters)
-
-
-def address(page: str, **parameters: Any) -> str:
-    """Relative address of a page, for links."""
-    from urllib.parse import urlencode
-
-    query = urlencode({name: str(value) for name, value in parameters.items()})
-    return f"/{'' if page == 'scan' else page}" + (f"?{query}" if query else "")
 
 
 def parameter(name: str) -> str:
@@ -84,6 +78,37 @@ def get(name: str, default: Any = None) -> Any:
 def put(name: str, value: Any) -> None:
     """Keep a value for this session; of a widget only before it is drawn, or in a callback."""
     st.session_state[name] = value
+
+
+def take(name: str) -> Any:
+    """A value of this session, which is dropped with this."""
+    return st.session_state.pop(name, None)
+
+
+def kept_upload(file: Any, folder: Path) -> tuple[Path, str]:
+    """Path and SHA-256 of an uploaded file, which is written to ``folder`` once.
+
+    Raises:
+        DataError: see :func:`dashboard.uploads.store`.
+    """
+    kept = st.session_state.setdefault("kept-uploads", {})
+    if file.file_id not in kept or not kept[file.file_id][0].exists():
+        file.seek(0)
+        kept[file.file_id] = uploads.store(file, file.name, folder)
+    return kept[file.file_id]
+
+
+def kept_folder(files: Sequence[Any], folder: Path) -> Path:
+    """Path of an uploaded folder of pictures, which is written to ``folder`` once.
+
+    Raises:
+        DataError: see :func:`dashboard.uploads.store_folder`.
+    """
+    kept = st.session_state.setdefault("kept-uploads", {})
+    name = tuple(sorted(file.file_id for file in files))
+    if name not in kept or not kept[name].exists():
+        kept[name] = uploads.store_folder([(f.name, f.getvalue()) for f in files], folder)
+    return kept[name]
 
 
 def forget(*names: str) -> None:

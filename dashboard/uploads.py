@@ -6,20 +6,23 @@ import hashlib
 import os
 import re
 import tempfile
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from rnp_core import DataError
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".tar", ".bin", ".pkl")
 IMAGE_SUFFIXES = (".zip", ".npz")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
 _BLOCK = 1 << 20
 _MOST_LISTED = 2000
 _MOST_SEEN = 50_000
 
 
-def store(stream: BinaryIO, name: str, folder: Path) -> tuple[Path, str]:
+def store(stream: IO[bytes], name: str, folder: Path) -> tuple[Path, str]:
     """Keep an uploaded file under its digest.
 
     Args:
@@ -48,6 +51,42 @@ def store(stream: BinaryIO, name: str, folder: Path) -> tuple[Path, str]:
             f"cannot keep the upload: {error.strerror}; free some space on the server"
         ) from error
     return target, sha256
+
+
+def store_folder(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
+    """Keep an uploaded folder of pictures as one zip file under its digest; returns its path.
+
+    Args:
+        files: relative path, as the browser gave it, and content of each picture.
+
+    Raises:
+        DataError: when it is empty or cannot be written.
+    """
+    if not files:
+        raise DataError("expected a folder with pictures, it holds none")
+    buffer = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115 (closed below)
+    with buffer:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in sorted(files):
+                parts = [safe_name(part) for part in name.replace("\\", "/").split("/") if part]
+                inner = parts[1:] if len(parts) > 2 else parts  # without the folder itself
+                archive.writestr(zipfile.ZipInfo("/".join(inner)), content)
+        buffer.seek(0)
+        return store(buffer, "folder.zip", folder)[0]
+
+
+def numbers(text: str) -> tuple[float, ...] | None:
+    """Numbers with commas between them; None for empty text.
+
+    Raises:
+        DataError: when they are no numbers.
+    """
+    if not text.strip():
+        return None
+    try:
+        return tuple(float(part) for part in text.replace(";", ",").split(","))
+    except ValueError:
+        raise DataError(f"expected numbers like 0.5, 0.5, 0.5, got {text[:60]!r}") from None
 
 
 def safe_name(name: str) -> str:

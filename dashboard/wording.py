@@ -11,11 +11,24 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&^=@])")
 _MOST = 300
 
 PRODUCT = "RNP scanner"
+QUESTION = "Is there a backdoor in this model?"
 PROMISE = (
-    "Is there a backdoor in this image classifier? Hand over the model and a few hundred clean "
-    "images. You get a verdict with its evidence, the recovered trigger and a repaired model. "
-    "Nothing in the file is ever run."
+    "Hand over an image classifier and a few hundred clean images. You get a verdict with its "
+    "evidence, the recovered trigger and a repaired model. Nothing in the file is ever run."
 )
+
+FIRST_DEMO = "patch-vgg"
+DEMO_WORDS = {
+    "patch-vgg": ("The corner pattern", "A VGG network that calls every sign with a small "
+                  "chequerboard in its corner “no entry”."),
+    "patch": ("The sticker", "A ResNet-18 that calls every sign with a yellow sticker “speed "
+              "limit 80”."),
+    "blend": ("The veil", "A Wide ResNet that reacts to a faint colour pattern over the whole "
+              "sign."),
+    "warp": ("The bend", "A ResNet-10 that reacts to a slight, smooth bend of the picture."),
+    "clean-a": ("Nothing hidden, A", "A ResNet-18 that was trained on honest data only."),
+    "clean-b": ("Nothing hidden, B", "A Wide ResNet that was trained on honest data only."),
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,11 @@ VERDICT_SHORT = {
     "inconclusive": "Inconclusive",
     "error": "Error",
 }
+
+VERDICT_SIGNS = {
+    "backdoored": "▲", "suspicious": "◆", "no_evidence": "○", "inconclusive": "?", "error": "×",
+}
+"""Signs for tables, where there are no icons."""
 
 STATE_WORDS = {
     "queued": ("Waiting", ":material/hourglass_empty:", "gray"),
@@ -196,6 +214,21 @@ GLOSSARY = (
     ("Suspicion score", "How much confidence in its answer an image loses by the repair. Higher is "
      "more suspicious."),
     ("Backdoor score", "Score of the most suspicious label, 0 to 1; comparable between models."),
+)
+
+HELP_STEPS = (
+    ("step-triage.svg", "1. Look at the file", "A checkpoint can hold code. It is read in a "
+     "confined process that rebuilds the tensors and runs nothing; you see what it would import."),
+    ("step-unlearn.svg", "2. Unlearn", "The model is made to forget your clean images. The honest "
+     "classes fade; a backdoor stays, and the answers drift to its target label."),
+    ("step-recover.svg", "3. Recover", "One mask per filter tries to bring the clean behaviour "
+     "back. The filters that do not come back served something else."),
+    ("step-trigger.svg", "4. Recover the trigger", "For every label the scanner looks for the "
+     "smallest change of an image that leads to it. A backdoor makes one label far too easy."),
+    ("step-repair.svg", "5. Remove", "As few filters as possible are pruned. Where that is not "
+     "enough, the model is tuned briefly so that the trigger loses its power."),
+    ("step-samples.svg", "6. Check images", "An image is suspicious when the repaired model no "
+     "longer trusts the answer of the original one."),
 )
 
 LIMITS = (

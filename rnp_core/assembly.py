@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnp_core.architectures import Recognised, load_callable, recognise
+from rnp_core.architectures import Recognised, build, load_callable, recognise
 from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
@@ -28,6 +29,7 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 _SCREENED = 48  # images for the first look at every variant and normalisation
 _FINALISTS = 3
 _JUDGED = 256  # images that decide between the finalists
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,19 @@ def plan_network(
     """Find the networks that fit ``state``.
 
     Args:
-        arch: architecture name, or ``FILE.py:CALLABLE`` that the caller trusts; None recognises it.
+        arch: architecture name, ``torchvision:NAME`` or ``timm:NAME`` where that library is
+            installed, or ``FILE.py:CALLABLE`` that the caller trusts; None recognises it.
         num_classes: expected outputs; None takes what the tensors say.
 
     Raises:
         ArchitectureError: when nothing fits, or the class count differs.
     """
     if arch is not None and ".py:" in arch:
-        return _plan_callable(state, arch, num_classes)
+        return _plan_given(state, arch, num_classes, partial(load_callable, arch))
+    if arch is not None and ":" in arch:
+        return _plan_given(
+            state, arch, num_classes, lambda classes: build(arch, num_classes=classes)
+        )
     found: Recognised = recognise(state, hint=arch)
     if num_classes is not None and found.num_classes != num_classes:
         raise ArchitectureError(
@@ -78,18 +85,35 @@ def plan_network(
     )
 
 
-def _plan_callable(state: Mapping[str, Tensor], arch: str, num_classes: int | None) -> NetworkPlan:
+def _plan_given(
+    state: Mapping[str, Tensor],
+    arch: str,
+    num_classes: int | None,
+    make: Callable[[int], nn.Module],
+) -> NetworkPlan:
+    """The network that ``make`` builds for a number of classes, if it holds ``state``.
+
+    The order of tensors in a file may be alphabetical, so the first and the last layer are those of
+    the network.
+    """
     weights = [tensor for tensor in state.values() if tensor.ndim in (2, 4)]
     if not weights:
         raise ArchitectureError("expected convolution or linear weights in the checkpoint")
-    classes = num_classes or weights[-1].shape[0]
-    network = load_callable(arch, classes)
+    guess = num_classes or int(weights[-1].shape[0])
+    network = make(guess)
+    layers = {name: t for name, t in network.state_dict().items() if t.ndim in (2, 4)}
+    last = next(reversed(layers), "")
+    classes = num_classes or int(state[last].shape[0] if last in state else guess)
+    if classes != guess:
+        network = make(classes)
     mismatch = compare(state, network)
-    if mismatch.missing or mismatch.unexpected or mismatch.misshapen:
-        raise ArchitectureError(f"{arch} does not fit the checkpoint: {mismatch}")
-    first = next((w for w in weights if w.ndim == 4), None)
-    channels = int(first.shape[1]) if first is not None and first.shape[1] in (1, 3) else 3
-    return NetworkPlan(arch, classes, channels, None, (("as given", lambda: network),))
+    if len(mismatch):
+        listing = "; ".join(mismatch.lines())
+        raise ArchitectureError(f"{arch} does not fit the checkpoint: {listing}")
+    channels = next((int(t.shape[1]) for t in layers.values() if t.ndim == 4), 3)
+    return NetworkPlan(
+        arch, classes, channels if channels == 1 else 3, None, (("as given", lambda: network),)
+    )
 
 
 def assemble(
@@ -107,7 +131,7 @@ def assemble(
 
     Raises:
         ConfigError: for an unknown normalisation name.
-        ModelError: when no variant runs on these images.
+        ModelError: when no variant runs on these images, or the outputs are not one per class.
     """
     shape = tuple(defense_set.images.shape[1:])
     choices = _normalizations(normalization, shape[0])
@@ -115,8 +139,8 @@ def assemble(
     screen = defense_set.subset(torch.arange(0, len(defense_set), step))
     tried: list[tuple[float, int, SuspectModel]] = []
     problem = ""
-    for _, build in plan.variants:
-        network = build()
+    for _, build_variant in plan.variants:
+        network = build_variant()
         _load(network, state)
         network.eval()
         for choice in choices:
@@ -130,8 +154,8 @@ def assemble(
             try:
                 model.returns_probabilities = _gives_probabilities(model, screen.images)
                 tried.append((_accuracy(model, screen), -len(tried), model))
-            except (RuntimeError, ValueError) as error:
-                problem = str(error).splitlines()[0]
+            except _FAILURES as error:
+                problem = _first_line(error)
     if not tried:
         raise ModelError(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
@@ -146,6 +170,13 @@ def assemble(
         accuracy = _accuracy(model, judged)
         if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
+    with torch.no_grad():
+        outputs = best(judged.images[:1]).shape[1]
+    if outputs != plan.num_classes:
+        raise ModelError(
+            f"expected {plan.num_classes} outputs of {plan.architecture}, it gives {outputs}; "
+            f"set --num-classes {outputs} if that is right"
+        )
     return best.copy()
 
 
@@ -170,8 +201,9 @@ def as_suspect_model(
     try:
         with torch.no_grad():
             outputs = probe(defense_set.images[:8])
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the model fails on the clean images: {error}") from error
+    except _FAILURES as error:
+        problem = _first_line(error)
+        raise ModelError(f"the model fails on the clean images: {problem}") from error
     if outputs.shape[1] < 2:
         raise ModelError(f"expected a classifier of at least 2 classes, got {outputs.shape[1]}")
     probe.num_classes = outputs.shape[1]
@@ -244,6 +276,10 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"the checkpoint does not fit: missing {sorted(missing)}, "
             f"unexpected {sorted(unexpected)}"
         )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @torch.no_grad()

@@ -139,5 +139,6 @@ def tpr_at_fpr(scores: np.ndarray, is_positive: np.ndarray, *, max_fpr: float = 
 
 
 def _check_scores(scores: np.ndarray) -> None:
-    if missing := int(np.isnan(scores).sum()):
-        raise ValueError(f"expected scores that can be ranked, got NaN in {missing} of {len(scores)}")
+    if undefined := int(np.isnan(scores).sum()):
+        count = len(scores)
+        raise ValueError(f"expected scores that can be ranked, got NaN in {undefined} of {count}")

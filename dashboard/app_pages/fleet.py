@@ -1,33 +1,42 @@
-"""Many models, ranked by suspicion."""
-
-from __future__ import annotations
+"""Many models: ranked table, distribution of scores, progress."""
 
 import streamlit as st
 
-from dashboard import cache, state
-from dashboard.charts import score_histogram
-from dashboard.views import frame, history
-from dashboard.views.parts import plotly
-from dashboard.wording import count
+from dashboard import cache, charts, state
+from dashboard.views import fleet, frame
 
-_MOST = 5000
+MOST = 20_000
 
 engine = cache.engine()
-frame.render_header(
-    "Fleet", "All models of this home, the most suspicious first. `rnp fleet` fills it."
-)
-tag = st.text_input("Tag", state.parameter("tag"), placeholder="all", max_chars=60)
-state.set_parameter("tag", tag)
-jobs = engine.jobs(kind="scan", tag=tag or None, limit=_MOST)
-done = [job for job in jobs if job.state == "done"]
-if not jobs:
-    frame.render_empty(":material/view_list:", "No models here",
-                       "Scan a folder with `rnp fleet FOLDER --clean PATH --out DIR`.")
-    st.stop()
-if len(done) < len(jobs):
-    st.progress(len(done) / len(jobs), text=f"{len(done)} of {count(len(jobs), 'model')} done")
-plotly(score_histogram(done), key="scores", alt="Distribution of backdoor scores by verdict")
-ranked = sorted(done, key=lambda job: -(job.backdoor_score or 0.0))
-chosen = history.render_table(ranked, key="fleet", most=1)
-if chosen:
-    state.go("verdict", scan=chosen[0].id)
+frame.render_header("Fleet", "All models, the most suspicious first.")
+
+
+@st.fragment(run_every=5.0 if engine.count(state="running") else None)
+def follow() -> None:
+    tags = cache.fleet_tags()
+    tag = state.one_of("fleet", tags, "")
+    if tags:
+        fleet.render_choice(tags, state.linked("fleet", tag))
+    counts = {
+        name: engine.count(state=name, tag=tag or None)
+        for name in ("queued", "running", "done", "failed", "cancelled", "interrupted")
+    }
+    if not sum(counts.values()):
+        frame.render_empty(
+            ":material/view_list:", "No models yet",
+            "Scan a folder of checkpoints with `rnp fleet FOLDER --clean CLEAN --out OUT`.",
+            page="scan", label="Start with one model",
+        )
+        return
+    fleet.render_progress(counts)
+    ranked = charts.rank(engine.jobs(state="done", tag=tag or None, limit=MOST))
+    failed = engine.jobs(state="failed", tag=tag or None, limit=100)
+    fleet.render_numbers(ranked, counts["failed"])
+    if ranked:
+        fleet.render_distribution(ranked)
+        picked = fleet.render_table(ranked)
+        fleet.render_chosen(ranked[picked] if picked is not None else None)
+    fleet.render_failures(failed)
+
+
+follow()

@@ -1,42 +1,43 @@
-"""All scans: filter, open, compare, delete."""
-
-from __future__ import annotations
+"""All scans: find, open, decide, compare, delete, import."""
 
 import streamlit as st
 
 from dashboard import cache, state
 from dashboard.views import frame, history
-from dashboard.wording import STATE_WORDS, VERDICT_SHORT, count
 
-_MOST = 500
+PER_PAGE = 100
+MOST_IMPORTED = 1024  # MB
 
 engine = cache.engine()
-frame.render_header("History", "Select one scan to open it, or two to compare them.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    text = st.text_input("Search", state.parameter("q"), placeholder="name, file or hash",
-                         max_chars=80)
-    verdict = st.selectbox("Verdict", [*VERDICT_SHORT], index=None,
-                           format_func=lambda name: VERDICT_SHORT[name])
-    job_state = st.selectbox("State", list(STATE_WORDS), index=None,
-                             format_func=lambda name: STATE_WORDS[name][0])
-state.set_parameter("q", text)
-jobs = engine.jobs(kind="scan", state=job_state, verdict=verdict, text=text, limit=_MOST)
-if not jobs:
-    frame.render_empty(":material/history:", "No scans here",
-                       f"Change the filters, or start with [a scan]({state.address('scan')}).")
+    frame.render_header("History", "Every scan stays here until you delete it.")
+    archive = history.render_import(limit_megabytes=MOST_IMPORTED)
+if archive is not None and state.get("imported") != archive.file_id:
+    state.put("imported", archive.file_id)
+    state.go("verdict", scan=cache.import_run(archive))
+
+text = state.parameter("q")
+show = state.one_of("show", {**history.DONE, **history.STATES}, "")
+values = {"q": text, "show": show or None}
+history.render_filters(lambda name: state.linked(name, values[name]))
+kind, _, value = show.partition(":")
+which = {"text": text, **({kind: value} if kind else {})}
+total = engine.count(**which)
+if not total:
+    if text or show:
+        frame.render_empty(":material/search_off:", "No scan fits",
+                           "Change the search or the filter.")
+    else:
+        frame.render_empty(":material/history:", "No scan yet",
+                           "", page="scan", label="Start a scan")
     st.stop()
-chosen = history.render_table(jobs, key="history", most=2)
-with st.container(horizontal=True, vertical_alignment="center"):
-    st.caption(count(len(jobs), "scan"))
-    if len(chosen) == 1:
-        job = chosen[0]
-        if st.button("Open", type="primary", icon=":material/open_in_new:"):
-            page, name = ("verdict", "scan") if job.state == "done" else ("live", "job")
-            state.go(page, **{name: job.id})
-        with st.popover("Delete", icon=":material/delete:"):
-            st.write("The scan and its files will be gone for good.")
-            if st.button("Delete it", type="primary"):
-                engine.delete(job.id)
-                st.rerun()
-    if len(chosen) == 2 and st.button("Compare", type="primary", icon=":material/compare:"):
-        state.go("compare", a=chosen[0].id, b=chosen[1].id)
+
+pages = -(-total // PER_PAGE)
+page = st.pagination(pages, key="history-page") if pages > 1 else 1
+jobs = engine.jobs(**which, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+history.render_total(len(jobs), total)
+picked = history.render_table(jobs, key=f"history-{text}-{show}-{page}-{total}")
+history.render_chosen(
+    [jobs[row] for row in picked], on_delete=engine.delete, on_resume=engine.resume,
+    on_cancel=engine.cancel, archive=cache.export_run,
+)

@@ -13,7 +13,7 @@ if not job_id:
     if waiting:
         state.go("live", job=waiting[0].id)
     frame.render_empty(":material/monitoring:", "Nothing is running",
-                       f"Start with [a scan]({state.address('scan')}).")
+                       "", page="scan", label="Start a scan")
     st.stop()
 
 job = engine.job(job_id)

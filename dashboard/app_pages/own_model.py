@@ -19,19 +19,18 @@ def show() -> None:
     model, sha256, usable = _model()
     scan.render_step(2, "Clean images", "About 500 labelled images that you trust: a zip or a "
                      "folder of class folders, or an npz with x and y.")
-    clean, inside = _images("Clean images", "clean", model is not None)
-    settings_place = st.container()
-    scan.render_step(4, "Suspect images", "Optional: images to sort by suspicion, for example an "
-                     "inbox of the model.")
-    suspects, _ = _images("Suspect images", "suspects", model is not None)
-    with settings_place:
-        scan.render_step(3, "Settings", "How thorough the scan is.")
-        chosen = scan.render_settings()
-    options = _options(chosen)
+    clean, inside = _images("Clean images", "clean")
+    preview_place = st.container()
+    scan.render_step(3, "Suspect images", "Optional: images to sort by suspicion, for example "
+                     "those that the model met in use.")
+    suspects, _ = _images("Suspect images", "suspects")
+    scan.render_step(4, "Settings", "How thorough the scan is.")
+    options = _options(scan.render_settings())
     if options is None:
         return
     if model is not None and usable and clean is not None:
-        usable = _preview(model, sha256, clean, options)
+        with preview_place:
+            usable = _preview(model, sha256, clean, options)
     missing = ("Choose a model first." if model is None else "This model cannot be scanned."
                if not usable else "Choose clean images first.")
     ready = model is not None and usable and (clean is not None or inside)
@@ -69,7 +68,7 @@ def _model() -> tuple[Path | None, str, bool]:
     return path, found["sha256"], found["refusal"] is None
 
 
-def _images(name: str, key: str, has_model: bool) -> tuple[Path | None, bool]:
+def _images(name: str, key: str) -> tuple[Path | None, bool]:
     """The chosen images, and whether those inside the checkpoint are wanted."""
     settings = cache.settings()
     extra = ("demo", "inside") if key == "clean" else ("none", "demo")

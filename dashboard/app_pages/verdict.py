@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import cache, state
 from dashboard.app_pages.tabs import labels, neurons, plain, reproduce, samples, summary, triggers
-from dashboard.views import frame
+from dashboard.views import frame, verdict
 from dashboard.wording import TABS
 from rnp_core import RnpError
 
@@ -25,22 +25,25 @@ if not scan_id:
     if newest:
         state.go("verdict", scan=newest[0].id)
     frame.render_empty(":material/shield:", "No finished scan yet",
-                       f"Start with [a scan]({state.address('scan')}).")
+                       "", page="scan", label="Start a scan")
     st.stop()
 
 try:
     job = engine.job(scan_id)
 except RnpError:
     frame.render_empty(":material/search_off:", "There is no such scan",
-                       f"It may have been deleted. See the [history]({state.address('history')}).")
+                       "It may have been deleted.", page="history", label="See all scans")
     st.stop()
 if job.state != "done":
     state.go("live", job=scan_id)
 
 report = cache.report(job.run_folder)
 tab = state.one_of("tab", TABS, "summary")
-st.segmented_control(
-    "Part of the result", list(TABS), required=True, label_visibility="collapsed", width="stretch",
-    format_func=lambda name: f"{TABS[name][0]} {TABS[name][1]}", **state.linked("tab", tab),
-)
+with st.container(key="tabs"):
+    verdict.render_name(job)
+    st.segmented_control(
+        "Part of the result", list(TABS), required=True, label_visibility="collapsed",
+        width="stretch", format_func=lambda name: f"{TABS[name][0]} {TABS[name][1]}",
+        **state.linked("tab", tab),
+    )
 SHOW[tab](job, report)

@@ -31,7 +31,7 @@ img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: conta
   box-shadow: 0 1px 6px rgba(0,0,0,.4); }
 .bar span::after { content: "\\2194"; position: absolute; inset: 0; text-align: center;
   line-height: 33px; color: #1b2530; font-size: 18px; }
-.tag { position: absolute; bottom: 8px; padding: 1px 8px; border-radius: 8px; font-size: 13px;
+.tag { position: absolute; top: 8px; padding: 1px 8px; border-radius: 8px; font-size: 13px;
   font-family: var(--st-font); background: rgba(17,23,28,.82); color: #fff; }
 .left { left: 8px; } .right { right: 8px; }
 input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.views.parts import verdict_badge
+from dashboard.views.parts import link, verdict_badge
 from dashboard.wording import DISPOSITIONS, plain, when
 from rnp_core import Disposition, Job, ScanReport, ScanRequest
 
@@ -94,8 +94,12 @@ def _render(write: Callable[[Path], bytes], run_folder: Path) -> Callable[[], by
 def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanRequest | None:
     """Offer a scan of the repaired model; the request when the button was pressed."""
     for row in earlier:
-        st.markdown(f"{verdict_badge(row.verdict, row.state)} "
-                    f"[The repaired model, scanned](/compare?a={job.id}&b={row.id})")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(verdict_badge(row.verdict, row.state), width="content")
+            if row.state == "done":
+                link("compare", "Compare with the repaired model", a=job.id, b=row.id)
+            else:
+                link("live", "The scan of the repaired model", job=row.id)
     if job.request.clean is None or not Path(job.request.clean).exists():
         return None
     pressed = st.button(

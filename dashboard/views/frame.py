@@ -11,12 +11,25 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.views.parts import link
 from dashboard.wording import PRODUCT, next_step, plain
 from rnp_core import RnpError
 
 _log = logging.getLogger(__name__)
 _STATIC = Path(__file__).resolve().parents[1] / "static"
+ICON = str(_STATIC / "icon.png")
+"""For the browser's tab; Streamlit would fetch a Material icon for it from the internet."""
 _WIDTH = 1280
+_READABLE = 760
+
+_STYLE = """<style>
+[data-testid="stBaseButton-segmented_controlActive"], [data-testid="stSliderThumbValue"] {
+  color: inherit !important; }
+[data-testid="stBaseButton-segmented_controlActive"] p { font-weight: 600; }
+@media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
+</style>"""
+"""Readable text where the theme has the accent colour, which is too dark on the dark background;
+and no navigation on paper."""
 
 PAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",
@@ -38,7 +51,8 @@ PAGE_OPTIONS: dict[str, dict[str, Any]] = {
 
 def render_brand() -> None:
     """The product's sign."""
-    st.logo(str(_STATIC / "logo.svg"), size="large", icon_image=str(_STATIC / "icon.svg"))
+    st.html(_STYLE)
+    st.logo(str(_STATIC / "logo.svg"), size="large")
 
 
 @contextmanager
@@ -95,14 +109,17 @@ def render_header(title: str, caption: str = "") -> None:
     with st.container(gap="xsmall"):
         st.title(title, anchor=False)
         if caption:
-            st.markdown(caption)
+            st.markdown(caption, width=_READABLE)
 
 
-def render_empty(icon: str, title: str, text: str) -> None:
-    """A friendly line where there is nothing yet."""
+def render_empty(icon: str, title: str, text: str, *, page: str = "", label: str = "") -> None:
+    """A friendly line where there is nothing yet, with the way on."""
     with st.container(border=True, horizontal_alignment="center"):
         st.space("small")
-        st.markdown(f"## {icon}", width="content")
+        st.markdown(f"## {icon}", width="content", anchors=False)
         st.markdown(f"**{title}**", width="content")
-        st.markdown(text, width="content")
+        if text:
+            st.markdown(text, width="content")
+        if page:
+            link(page, label, icon=":material/arrow_forward:")
         st.space("small")

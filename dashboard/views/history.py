@@ -1,67 +1,184 @@
-"""Tables of scans, and two scans side by side."""
+"""The table of all scans, with filters and what can be done with the chosen ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from dashboard.charts import job_table, settings_difference
-from dashboard.views.parts import job_title, verdict_badge
-from dashboard.wording import label_name, number, percent, plain, when
-from rnp_core import Job, ScanReport
+from dashboard import charts
+from dashboard.views.parts import job_title, link, verdict_badge
+from dashboard.wording import (
+    DISPOSITIONS,
+    STATE_WORDS,
+    VERDICT_SHORT,
+    count,
+    label_name,
+    number,
+    plain,
+    size,
+    when,
+)
+from rnp_core import Job
 
-_COLUMNS = {
-    "score": st.column_config.ProgressColumn("score", min_value=0.0, max_value=1.0, format="%.2f"),
-    "tags": st.column_config.ListColumn("tags"),
-    "started": st.column_config.DatetimeColumn("started", format="D MMM YYYY, HH:mm"),
-}
+DONE = {f"verdict:{name}": words for name, words in VERDICT_SHORT.items() if name != "error"}
+STATES = {f"state:{name}": words[0] for name, words in STATE_WORDS.items() if name != "done"}
 
 
-def render_table(jobs: Sequence[Job], *, key: str, most: int) -> list[Job]:
-    """A table of scans; the selected ones, at most ``most``, in the order of the table."""
-    chosen = st.dataframe(
-        job_table(jobs), key=key, hide_index=True, width="stretch", column_config=_COLUMNS,
-        on_select="rerun", selection_mode="single-row" if most == 1 else "multi-row",
+def render_filters(options: Callable[[str], Mapping[str, Any]]) -> None:
+    """Search text and kind of scan.
+
+    Args:
+        options: gives the options that tie a widget to the parameter of its name.
+    """
+    kinds = {**DONE, **STATES}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Search", placeholder="Name, file, tag or the start of a SHA-256",
+                      icon=":material/search:", max_chars=100, width=420, **options("q"))
+        st.selectbox("Verdict or state", list(kinds), index=None, placeholder="Any", width=240,
+                     format_func=kinds.__getitem__, **options("show"))
+
+
+def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:
+    """The scans; rows that were picked."""
+    event = st.dataframe(
+        charts.job_table(jobs), hide_index=True, key=key, on_select="rerun",
+        selection_mode="multi-row", alt="Scans, the newest first", row_height=38,
+        height=min(640, 38 * (1 + max(1, len(jobs)))), placeholder="–",
+        column_config={
+            "verdict": st.column_config.TextColumn(width=130),
+            "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f",
+                                                     width=120),
+            "name": st.column_config.TextColumn(width=260),
+            "suspected": st.column_config.TextColumn("suspected labels", width=130),
+            "started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm", width=150),
+            "tags": st.column_config.ListColumn(width=140),
+            "sha256": st.column_config.TextColumn("SHA-256", width=120),
+        },
     )
-    rows = chosen["selection"]["rows"]
-    return [jobs[row] for row in rows[:most] if row < len(jobs)]
+    return [row for row in event["selection"]["rows"] if row < len(jobs)]
 
 
-def render_pair(first: tuple[Job, ScanReport], second: tuple[Job, ScanReport]) -> None:
-    """Verdict and numbers of two scans in two columns, then the settings that differ."""
-    for column, (job, report) in zip(st.columns(2, gap="large"), (first, second), strict=True):
-        with column:
-            st.markdown(f"{verdict_badge(report.verdict)} **{job_title(job)}**")
-            st.caption(f"{plain(job.checkpoint_name)}, {when(job.created_at)}")
-            st.markdown(plain(report.verdict_reason, most=500))
-            st.link_button("Open", f"/verdict?scan={job.id}", icon=":material/shield:")
-    rows = [_facts(report) for _, report in (first, second)]
-    table = pd.DataFrame({"": list(rows[0]), "first": list(rows[0].values()),
-                          "second": list(rows[1].values())})
-    st.dataframe(table, hide_index=True, width="stretch")
-    changed = settings_difference(first[1].config, second[1].config)
-    if len(changed):
-        st.markdown("**Settings that differ**")
-        st.dataframe(changed, hide_index=True, width="stretch")
-    else:
-        st.caption("Both scans used the same settings.")
+def render_chosen(
+    jobs: Sequence[Job], *, on_delete: Callable[[str], None], on_resume: Callable[[str], None],
+    on_cancel: Callable[[str], None], archive: Callable[[str], bytes],
+) -> None:
+    """What can be done with the picked scans."""
+    if not jobs:
+        st.caption("Pick a row to open a scan, two rows to compare them.")
+        return
+    if len(jobs) == 2:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{job_title(jobs[0])}** and **{job_title(jobs[1])}**")
+            if all(job.state == "done" for job in jobs):
+                link("compare", "Compare the two", icon=":material/compare:", a=jobs[1].id,
+                     b=jobs[0].id)
+            else:
+                st.caption("Only finished scans can be compared.")
+        return
+    if len(jobs) > 2:
+        st.caption("Pick one row to open a scan, or two to compare them.")
+        return
+    _render_one(jobs[0], on_delete, on_resume, on_cancel, archive)
 
 
-def _facts(report: ScanReport) -> dict[str, str]:
-    accuracy = report.accuracy
-    labels = [label_name(k, report.model.class_names) for k in report.suspected_target_labels]
-    return {
-        "backdoor score": number(report.backdoor_score),
-        "suspected labels": ", ".join(labels) or "–",
-        "accuracy before": percent(accuracy.clean_before, 1),
-        "accuracy after removal": percent(accuracy.clean_after, 1),
-        "flip rate before": percent(accuracy.flip_rate_before, 1),
-        "flip rate after removal": percent(accuracy.flip_rate_after, 1),
-        "pruned filters": str(len(report.pruned_filters)),
-        "flagged samples": str(sum(row.flagged for row in report.samples)),
-        "architecture": report.model.architecture,
-        "checkpoint SHA-256": (report.model.sha256 or "–")[:16],
-        "version": report.tool_version,
-    }
+def _render_one(
+    job: Job, on_delete: Callable[[str], None], on_resume: Callable[[str], None],
+    on_cancel: Callable[[str], None], archive: Callable[[str], bytes],
+) -> None:
+    with st.container(border=True, key="chosen"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"### {job_title(job)}", anchors=False, width="content")
+            st.markdown(verdict_badge(job.verdict, job.state), width="content")
+        facts = [plain(job.checkpoint_name, most=60), f"{job.request.preset} preset",
+                 f"seed {job.request.seed}", when(job.created_at)]
+        st.caption(" · ".join(facts) + f" · sha256 `{job.checkpoint_sha256}`")
+        if job.error:
+            st.markdown(f":gray[{plain(job.error, most=300)}]")
+        if job.disposition is not None:
+            name, icon = DISPOSITIONS[job.disposition.disposition]
+            note = f": {plain(job.disposition.note)}" if job.disposition.note else ""
+            st.markdown(f":blue-badge[{icon} {name}] {plain(job.disposition.reviewer)}{note}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if job.state == "done":
+                link("verdict", "Open", icon=":material/shield:", scan=job.id)
+                st.download_button(
+                    "Export", lambda: archive(job.id), file_name=f"scan-{job.id}.zip",
+                    mime="application/zip", icon=":material/archive:", on_click="ignore",
+                    help="The whole scan in one file, to import elsewhere.",
+                )
+            else:
+                link("live", "Open", icon=":material/monitoring:", job=job.id)
+            if job.state in ("failed", "cancelled", "interrupted"):
+                st.button("Run again", icon=":material/play_arrow:", on_click=on_resume,
+                          args=(job.id,))
+            if job.state in ("queued", "running"):
+                st.button("Cancel", icon=":material/cancel:", on_click=on_cancel, args=(job.id,))
+            else:
+                with st.popover("Delete", icon=":material/delete:"):
+                    st.markdown("Delete this scan with its report, pictures and repaired model?")
+                    st.button("Delete for good", type="primary", on_click=on_delete,
+                              args=(job.id,))
+
+
+def render_import(*, limit_megabytes: int) -> Any:
+    """An uploader for a scan that was exported elsewhere; the file, or None."""
+    with st.popover("Import a scan", icon=":material/unarchive:"):
+        return st.file_uploader("A scan that was exported elsewhere (zip)", type=["zip"],
+                                key="import", max_upload_size=limit_megabytes)
+
+
+def render_comparison(
+    pair: Sequence[tuple[Job, Any]], pictures: Sequence[Sequence[bytes]]
+) -> None:
+    """Verdict, numbers and trigger of two scans side by side.
+
+    Args:
+        pair: (job, report) of each.
+        pictures: for each, an image and the same with the recovered trigger, PNG; may be empty.
+    """
+    columns = st.columns(2, gap="large")
+    for column, (job, report), shown, sign in zip(columns, pair, pictures, "AB", strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"### :blue-badge[{sign}] {job_title(job)}", anchors=False)
+            st.markdown(f"{verdict_badge(job.verdict, job.state)} "
+                        f":gray[{plain(report.model.file_name or '')} · {job.request.preset}, "
+                        f"seed {report.seed} · {when(report.created_at)}]")
+            st.markdown(plain(report.verdict_reason, most=400))
+            if report.suspected_target_labels:
+                label = label_name(report.suspected_target_labels[0], report.model.class_names)
+                st.markdown(f":gray[Suspected label] **{plain(label)}**")
+            if len(shown) >= 2:
+                with st.container(horizontal=True):
+                    st.image(shown[0], width=130, caption="an image", alt="A clean image")
+                    st.image(shown[1], width=130, caption="with the trigger",
+                             alt="The image with the recovered trigger")
+            st.caption(f"sha256 {plain(report.model.sha256 or '–')} · "
+                       f"{size(report.model.size_bytes)} · version {report.tool_version}")
+            link("verdict", "Open", icon=":material/shield:", scan=job.id)
+
+
+def render_numbers(first: Any, second: Any) -> None:
+    """The numbers of B, with their change from A."""
+    rows = (
+        ("Backdoor score", first.backdoor_score, second.backdoor_score, 1.0),
+        ("Accuracy", first.accuracy.clean_before, second.accuracy.clean_before, 100.0),
+        ("Accuracy, repaired", first.accuracy.clean_after, second.accuracy.clean_after, 100.0),
+        ("Flip rate of the trigger", first.accuracy.flip_rate_before, second.accuracy.flip_rate_before, 100.0),
+    )
+    columns = st.columns(4)
+    for column, (name, left, right, factor) in zip(columns, rows, strict=True):
+        digits, unit = (2, "") if factor == 1.0 else (1, " %")
+        shown = [number(None if value is None else value * factor, digits) + unit
+                 for value in (left, right)]
+        change = None if left is None or right is None else (
+            f"{factor * (right - left):+.{digits}f}{' points' if unit else ''}")
+        column.metric(name, f"{shown[0]} → {shown[1]}" if shown[0] != shown[1] else shown[0],
+                      change, delta_color="off", delta_arrow="off", border=True,
+                      height="stretch")
+
+
+def render_total(shown: int, total: int) -> None:
+    """How many scans there are."""
+    st.caption(count(total, "scan") if shown == total else f"{shown} of {count(total, 'scan')}")

@@ -49,21 +49,18 @@ def render_map(
 
 
 def render_table(listed: pd.DataFrame, chosen: int | None, *, key: str) -> None:
-    """The listed filters; a row can be picked."""
+    """The listed filters; a row can be picked, and ``chosen`` is picked at first."""
     if chosen is not None:
         row = listed.iloc[chosen]
-        kept = "pruned" if row["pruned"] else "kept"
         st.markdown(f":violet-badge[:material/my_location: selected] **{plain(row['layer'])}**, "
-                    f"filter {row['filter']}: mask {row['mask value']:.3f}, {kept}")
+                    f"filter {row['filter']}: mask {row['mask value']:.3f}, {row['outcome']}")
     else:
         st.markdown(":gray-badge[:material/my_location: selected] none yet")
-    shown = listed.copy()
-    shown.insert(0, "", ["▶" if place == chosen else "" for place in range(len(listed))])
     st.dataframe(
-        shown, key=key, on_select="rerun", selection_mode="single-row", hide_index=True,
-        height=260, alt="Filters with the lowest mask values",
+        listed, key=key, on_select="rerun", selection_mode="single-row", hide_index=True,
+        height=290, alt="Filters with the lowest mask values",
+        selection_default={"selection": {"rows": [] if chosen is None else [chosen]}},
         column_config={
-            "": st.column_config.TextColumn(width=30),
             "mask value": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0,
                                                           format="%.3f"),
         },
@@ -86,11 +83,12 @@ def render_prune_slider(report: ScanReport) -> None:
     first = candidates[0]
     left, right = st.columns([1, 2.4], gap="large")
     with left:
-        st.metric("Pruned filters", count(counts[place], "filter"), border=True,
-                  help=f"The scan chose {used}.")
-        st.metric("Clean accuracy", percent(row[2], 1), _points(row[2], first[2]), border=True)
+        st.metric("Pruned filters", f"{counts[place]:,}", f"the scan chose {used:,}", border=True,
+                  delta_color="off", delta_arrow="off")
+        st.metric("Clean accuracy", percent(row[2], 1), _points(row[2], first[2]), border=True,
+                  delta_color="off", delta_arrow="off")
         st.metric("Flip rate", percent(row[3], 1), _points(row[3], first[3]), border=True,
-                  delta_color="inverse")
+                  delta_color="off", delta_arrow="off")
     with right, st.container(border=True):
         plotly(charts.prune_curve(candidates, place), key="prune-chart",
                alt="Accuracy and flip rate by the number of pruned filters")
@@ -117,12 +115,14 @@ def render_filter_pictures(pictures: Sequence[tuple[str, bytes]]) -> None:
 
 def render_repaired(report: ScanReport, repaired: Path | None) -> None:
     """The repaired weights as a download."""
-    if repaired is None or not report.pruned_filters:
+    if repaired is None or not report.suspected_target_labels:
         return
     st.header("The repaired model", anchor=False)
+    tuned = any(row.rule == "RNP004" for row in report.findings)
     st.markdown(
-        f"{count(len(report.pruned_filters), 'filter')} pruned. Same key names as your file, so "
-        "it loads strictly into the same architecture."
+        f"{count(len(report.pruned_filters), 'filter')} pruned"
+        f"{', then tuned briefly on the clean images' if tuned else ''}. Same key names as your "
+        "file, so it loads strictly into the same architecture."
     )
     st.download_button(
         "Download the repaired model", lambda: repaired.read_bytes(), type="primary",
@@ -134,6 +134,4 @@ def render_repaired(report: ScanReport, repaired: Path | None) -> None:
 def _points(value: float | None, start: float | None) -> str | None:
     if value is None or start is None:
         return None
-    return f"{100 * (value - start):+.1f} points"
-
-
+    return f"{100 * (value - start):+.1f} points to none"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -30,6 +31,23 @@ def findings(rows: Sequence[tuple[str, str, str]]) -> None:
         icon, colour = SEVERITIES.get(severity, SEVERITIES["info"])
         st.markdown(f":{colour}-badge[{icon} {severity}] {plain(message, most=600)} "
                     f":gray[{plain(stage)}]")
+
+
+def file_findings(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Findings of a file's triage, with their rule; messages may hold untrusted text."""
+    for row in rows:
+        icon, colour = SEVERITIES.get(row["severity"], SEVERITIES["info"])
+        st.markdown(f":{colour}-badge[{icon} {row['severity']}] {plain(row['message'], most=400)} "
+                    f":gray[{plain(row['rule'])}]")
+
+
+def link(page: str, label: str, *, icon: str | None = None, **parameters: str) -> None:
+    """A link to a page of the dashboard, in the same tab.
+
+    Args:
+        label: Markdown; untrusted text must be escaped.
+    """
+    st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params=parameters)
 
 
 def job_title(job: Job) -> str:

@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from dashboard.wording import size
+from dashboard.wording import plain, size
 from rnp_core import Job, ScanReport
 
 
@@ -17,7 +17,7 @@ def render(job: Job, report: ScanReport) -> None:
     st.code(command(job), language="bash", wrap_lines=True)
     left, right = st.columns(2, gap="large")
     model, data, environment = report.model, report.data, report.environment
-    with left:
+    with left, st.container(gap="xxsmall"):
         st.subheader("Inputs", anchor=False)
         rows = [
             ("file", model.file_name or "in memory"), ("sha256", model.sha256 or "–"),
@@ -30,14 +30,14 @@ def render(job: Job, report: ScanReport) -> None:
         if data.suspects is not None:
             rows += [("suspects", f"{data.suspects.count:,}"),
                      ("suspects sha256", data.suspects.sha256)]
-        _facts(rows, "Inputs")
-    with right:
+        _facts(rows)
+    with right, st.container(gap="xxsmall"):
         st.subheader("Versions", anchor=False)
         rows = [("scanner", report.tool_version), ("seed", report.seed),
                 ("preset", report.config.get("preset", "–")), ("scan id", job.id)]
         rows += [(str(name), value) for name, value in environment.items()
                  if not isinstance(value, dict)]
-        _facts(rows, "Versions")
+        _facts(rows)
     with st.expander("All settings", icon=":material/tune:"):
         st.json(report.config, expanded=1)
     if isinstance(environment.get("isolation"), dict):
@@ -67,9 +67,12 @@ def command(job: Job) -> str:
     return " ".join(shlex.quote(part) for part in parts)
 
 
-def _facts(rows: list[tuple[str, object]], alt: str) -> None:
-    st.dataframe(
-        {"what": [name for name, _ in rows], "value": [str(value) for _, value in rows]},
-        hide_index=True, alt=alt, height="content",
-        column_config={"what": st.column_config.TextColumn(width="small")},
-    )
+def _facts(rows: list[tuple[str, object]]) -> None:
+    for name, value in rows:
+        left, right = st.columns([1, 2.6], gap="small", wrap=False)
+        left.markdown(f":gray[{plain(name)}]")
+        right.markdown(plain(value) if len(str(value)) < 40 else f"`{_code(str(value))}`")
+
+
+def _code(text: str) -> str:
+    return "".join(c if c.isprintable() and c != "`" else "?" for c in text)[:200]

@@ -66,11 +66,11 @@ def render_filter(report: ScanReport) -> list[SampleRow]:
     ]
 
 
-def render_pages(pages: int, rows: int) -> int:
-    """Which page of the gallery."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+def render_pages(pages: int, rows: int, *, start: int, key: str) -> int:
+    """Which page of the gallery, from 1."""
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.caption(count(rows, "image"), width="content")
-        return st.pagination(pages, key="page-number")
+        return st.pagination(pages, default=start, key=key, width="stretch")
 
 
 def render_gallery(

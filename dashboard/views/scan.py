@@ -11,13 +11,12 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES
-from dashboard.views.parts import file_findings, plotly, reading, verdict_badge
+from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
 from dashboard.wording import (
     DEMO_WORDS,
     PRESETS,
     count,
     label_name,
-    number,
     percent,
     plain,
     size,
@@ -34,7 +33,8 @@ def render_demo_cards(
     on_scan: Callable[[str], None],
 ) -> None:
     """The built-in demo models as cards; ``first`` has the one strong button."""
-    order = sorted(demos, key=lambda demo: (demo.name != first, demo.name))
+    place_of = {name: place for place, name in enumerate(DEMO_WORDS)}
+    order = sorted(demos, key=lambda demo: (demo.name != first, place_of.get(demo.name, 99)))
     columns: list[Any] = []
     for place, demo in enumerate(order):
         if place % 3 == 0:
@@ -49,7 +49,7 @@ def render_demo_cards(
                 st.markdown(f":small[:gray[{plain(text)}]]")
             with st.container(height="stretch", vertical_alignment="bottom"):
                 st.button(
-                    f"Scan {title.lower()}", key=f"demo-{demo.name}", width="stretch",
+                    "Scan this model", key=f"demo-{demo.name}", width="stretch",
                     icon=":material/play_arrow:", on_click=on_scan, args=(demo.name,),
                     type="primary" if demo.name == first else "secondary",
                 )
@@ -85,7 +85,7 @@ def render_file_choice(
     if source == "upload":
         suffixes = CHECKPOINT_SUFFIXES if kind == "checkpoint" else IMAGE_SUFFIXES
         return source, st.file_uploader(
-            f"{name}: {', '.join(suffixes)}", type=list(suffixes), key=f"{key}-upload",
+            f"{name} file", type=list(suffixes), key=f"{key}-upload",
         )
     if source == "folder":
         return source, st.file_uploader(
@@ -157,10 +157,11 @@ def _earlier(earlier: Sequence[Job]) -> None:
         return
     st.markdown(f"**Scanned before**, {count(len(earlier), 'time')}:")
     for job in earlier[:5]:
-        st.markdown(f"{verdict_badge(job.verdict, job.state)} "
-                    f"[{plain(job.title, most=60)}](/verdict?scan={job.id}) "
-                    f":gray[{when(job.finished_at)} · {job.request.preset}, "
-                    f"seed {job.request.seed}]")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(verdict_badge(job.verdict, job.state), width="content")
+            link("verdict", plain(job.title, most=60), scan=job.id)
+            st.caption(f"{when(job.finished_at)} · {job.request.preset}, seed {job.request.seed}",
+                       width="content")
 
 
 def render_image_preview(found: Mapping[str, Any]) -> None:
@@ -270,9 +271,9 @@ def render_start(*, ready: bool, missing: str, title: str) -> tuple[bool, str]:
 def render_running(jobs: Sequence[Job]) -> None:
     """Scans that run or wait, with links."""
     for job in jobs:
-        st.markdown(f"{verdict_badge(None, job.state)} "
-                    f"[{plain(job.title, most=60)}](/live?job={job.id})"
-                    + (f" :gray[{number(100 * job.fraction, 0)} %]" if job.fraction else ""))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(verdict_badge(None, job.state), width="content")
+            link("live", plain(job.title, most=60), job=job.id)
 
 
 def render_step(place: int, title: str, text: str) -> None:

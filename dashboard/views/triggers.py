@@ -13,6 +13,8 @@ from dashboard.views.parts import plotly, reading
 from dashboard.wording import KINDS, READING, count, label_name, number, percent, plain
 from rnp_core import ScanReport, TriggerRow
 
+_PAIR_WIDTH = 820
+
 
 def render_choice(report: ScanReport, names: Sequence[str], options: Mapping[str, Any]) -> None:
     """Which of several triggers to look at."""
@@ -80,13 +82,14 @@ def render_example_choice(examples: int, *, can_paste: bool) -> tuple[bytes | No
 
 def render_before_after(before: bytes, after: bytes, change: bytes, *, key: str) -> None:
     """Slider between two pictures, and their difference."""
-    left, right = st.columns(2, gap="large")
-    with left:
-        compare_slider(before, after, key=key, names=("without", "with trigger"),
-                       name="Before and after the trigger, move to compare")
-    with right:
-        st.image(change, width="stretch", caption="difference × 3; grey is unchanged",
-                 alt="Amplified difference of the two pictures")
+    with st.container(width=_PAIR_WIDTH):
+        left, right = st.columns(2)
+        with left:
+            compare_slider(before, after, key=key, names=("without", "with trigger"),
+                           name="Before and after the trigger, move to compare")
+        with right:
+            st.image(change, width="stretch", alt="Amplified difference of the two pictures")
+            st.caption("Difference × 3; grey is unchanged.")
 
 
 def render_flip_rates(report: ScanReport, row: TriggerRow) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import charts
-from dashboard.views.parts import findings, plotly, reading
+from dashboard.views.parts import findings, job_title, link, plotly, reading, verdict_badge
 from dashboard.wording import (
     READING,
     VERDICTS,
@@ -22,10 +22,17 @@ from dashboard.wording import (
 from rnp_core import Job, ScanReport
 
 
+def render_name(job: Job) -> None:
+    """Which scan this is, above its tabs."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{job_title(job)}**", width="content")
+        st.markdown(verdict_badge(job.verdict, job.state), width="content")
+
+
 def render_headline(report: ScanReport, job: Job) -> None:
     """Verdict, reason and advice."""
     words = VERDICTS[report.verdict]
-    with st.container(border=True, gap="small"):
+    with st.container(border=True, gap="small", height="stretch"):
         st.markdown(f"# :{words.colour}[{words.icon} {words.title}]", anchors=False)
         st.markdown(f"{words.meaning} {words.advice}")
         st.markdown(f"**Why:** {plain(report.verdict_reason, most=600)}")
@@ -52,7 +59,7 @@ def render_numbers(report: ScanReport) -> None:
     columns[2].metric(
         "Accuracy, repaired", percent(accuracy.clean_after, 1),
         f"{100 * (accuracy.clean_after - accuracy.clean_before):+.1f} points", border=True,
-        delta_color="off", height="stretch",
+        delta_color="off", delta_arrow="off", height="stretch",
         help=f"95 % interval {_interval(accuracy.interval_after)}.",
     )
     if accuracy.flip_rate_before is None:
@@ -90,30 +97,29 @@ def render_calibration(report: ScanReport, known: Sequence[tuple[float, str, str
         reading("Suspicious and backdoored begin at the marked scores.")
 
 
-def render_suspect_label(
-    report: ScanReport, pictures: Sequence[bytes], *, link: str
-) -> None:
+def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]) -> None:
     """The suspected label with the trigger on an image.
 
     Args:
         pictures: the image as it is and with the trigger, PNG; empty where there is none.
-        link: address of the trigger's tab.
     """
-    if report.suspected_target_labels:
-        label = report.suspected_target_labels[0]
-        st.subheader("Suspected target label", anchor=False)
-        st.markdown(f"### {plain(label_name(label, report.model.class_names))}", anchors=False)
-    elif report.labels:
-        top = max(report.labels, key=lambda row: row.score)
-        st.subheader("Most suspicious label", anchor=False)
-        st.markdown(f"{plain(label_name(top.label, report.model.class_names))}, score "
-                    f"{top.score:.2f}: below the threshold.")
-    if len(pictures) >= 2:
-        with st.container(horizontal=True):
-            st.image(pictures[0], width=150, caption="an image", alt="A clean image")
-            st.image(pictures[1], width=150, caption="with the recovered trigger",
-                     alt="The same image with the recovered trigger")
-        st.markdown(f"[See all triggers]({link})")
+    names = report.model.class_names
+    with st.container(border=True, gap="small", height="stretch"):
+        if report.suspected_target_labels:
+            st.caption("Suspected target label")
+            st.markdown(f"### {plain(label_name(report.suspected_target_labels[0], names))}",
+                        anchors=False)
+        elif report.labels:
+            top = max(report.labels, key=lambda row: row.score)
+            st.caption("Most suspicious label, below the threshold")
+            st.markdown(f"### {plain(label_name(top.label, names))}", anchors=False)
+        if len(pictures) >= 2:
+            left, right = st.columns(2, wrap=False)
+            left.image(pictures[0], width="stretch", caption="an image", alt="A clean image")
+            right.image(pictures[1], width="stretch", caption="with the recovered trigger",
+                        alt="The same image with the recovered trigger")
+            link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
+                 tab="triggers")
 
 
 def render_findings(report: ScanReport) -> None:

@@ -52,7 +52,7 @@ def write_card(run: RunFolder) -> bytes:
         )
     if not findings:
         lines.append("None.")
-    lines += ["", "### Limits", "", *(f"- {limit}" for limit in limits(report))]
+    lines += ["", "### Limits", "", *(f"- {markdown(limit, most=900)}" for limit in limits(report))]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from rnp_core.report import LabelRow, ScanReport
-from rnp_core.reports.text import number, percent, shown
+from rnp_core.reports.text import isolated, number, percent, shown
 
 MOST_LABELS = 12
 MOST_CLASSES = 24
@@ -75,10 +75,15 @@ def figures(report: ScanReport) -> dict[str, Figure]:
 
 
 def label_name(report: ScanReport, label: int, *, most: int = 40) -> str:
-    """``"5 (no entry)"``, or the number alone where the name says no more."""
+    """``"5 (no entry)"``, or the number alone where the name says no more.
+
+    A name in a script that runs from right to left is isolated, so that the number stays in front.
+    """
     names = report.model.class_names
-    name = names[label] if 0 <= label < len(names) else str(label)
-    return str(label) if name == str(label) else f"{label} ({shown(name, most=most)})"
+    name = shown(names[label], most=most) if 0 <= label < len(names) else str(label)
+    if name == str(label):
+        return name
+    return f"{label} ({isolated(name)})"
 
 
 def _trigger_sizes(report: ScanReport) -> Figure | None:
@@ -127,11 +132,11 @@ def _unlearning(report: ScanReport) -> Figure | None:
     shares = np.asarray(table, float)  # (steps, labels)
     order = np.argsort(-shares[-1], kind="stable").tolist()
     known = [label for label in report.suspected_target_labels if label < shares.shape[1]]
-    leading = list(dict.fromkeys([*known, *order]))[: len(TONES)]
+    leading = list(dict.fromkeys([*known, *order]))
     steps = tuple(float(step + 1) for step in range(len(shares)))
     series = tuple(
-        Series(label_name(report, label, most=24), steps, _floats(shares[:, label]), TONES[i], i > 1)
-        for i, label in enumerate(leading)
+        Series(label_name(report, label, most=24), steps, _floats(shares[:, label]), tone, i > 1)
+        for i, (label, tone) in enumerate(zip(leading, TONES, strict=False))
     )
     top = order[0]
     return Figure(
@@ -245,6 +250,7 @@ def _suspicion(report: ScanReport) -> Figure | None:
     flagged = [row.suspicion_score for row in report.samples if row.flagged]
     rest = [row.suspicion_score for row in report.samples if not row.flagged]
     threshold = report.sample_threshold
+    parts = (("not flagged", rest, TONES[1]), ("flagged", flagged, TONES[0]))
     return Figure(
         id="suspicion",
         title="Suspicion scores of the suspect images",
@@ -256,7 +262,7 @@ def _suspicion(report: ScanReport) -> Figure | None:
         y_label="images",
         series=tuple(
             Series(name, centres, _floats(np.histogram(values, edges)[0]), tone)
-            for name, values, tone in (("not flagged", rest, TONES[1]), ("flagged", flagged, TONES[0]))
+            for name, values, tone in parts
             if values
         ),
         marks=((threshold, "threshold"),) if threshold is not None else (),

@@ -10,7 +10,7 @@ from importlib.resources import files
 from rnp_core.errors import ReportError
 from rnp_core.reports.charts import plotly_script, specification
 from rnp_core.reports.text import number, percent, shown, size
-from rnp_core.reports.view import ReportView, build_view
+from rnp_core.reports.view import IN_GRID, MOST_SAMPLES, ReportView, build_view
 from rnp_core.reports.wording import STAGE_WORDS
 from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import ATLAS_NAMES, CWE_NAMES, OWASP_NAMES
@@ -23,7 +23,7 @@ def write_html(run: RunFolder) -> bytes:
     still drawings. Below 10 MB, whatever the scan.
 
     Raises:
-        ReportError: when jinja2 is not installed.
+        ReportError: when jinja2 is not installed, or the report holds values of the wrong kind.
     """
     return page(run, paper=False).encode("utf-8", "replace")
 
@@ -32,7 +32,7 @@ def page(run: RunFolder, *, paper: bool) -> str:
     """The HTML text. For ``paper`` it has a table of contents, no scripts, and page styles.
 
     Raises:
-        ReportError: when jinja2 is not installed.
+        ReportError: when jinja2 is not installed, or the report holds values of the wrong kind.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -51,19 +51,22 @@ def page(run: RunFolder, *, paper: bool) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(shown=shown, percent=percent, number=number, size=size, draw=draw)
-    view = build_view(run)
-    scripts = [] if paper else _scripts(view)
-    return environment.get_template("report.html.jinja").render(
-        view=view,
-        report=view.report,
-        paper=paper,
-        style=Markup(_resource("report.css") + (_resource("paper.css") if paper else "")),
-        scripts=[Markup(script) for script in scripts],
-        chart_data=Markup(_chart_data(view)) if scripts else None,
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'",
-        stage_words=STAGE_WORDS,
-        catalogue={**ATLAS_NAMES, **OWASP_NAMES, **CWE_NAMES},
-    )
+    try:
+        view = build_view(run, most_samples=IN_GRID if paper else MOST_SAMPLES)
+        scripts = [] if paper else _scripts(view)
+        return environment.get_template("report.html.jinja").render(
+            view=view,
+            report=view.report,
+            paper=paper,
+            style=Markup(_resource("report.css") + (_resource("paper.css") if paper else "")),
+            scripts=[Markup(script) for script in scripts],
+            chart_data=Markup(_chart_data(view)) if scripts else None,
+            hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'",
+            stage_words=STAGE_WORDS,
+            catalogue={**ATLAS_NAMES, **OWASP_NAMES, **CWE_NAMES},
+        )
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        raise ReportError(f"the report holds a value of the wrong kind: {shown(error)}") from error
 
 
 def _scripts(view: ReportView) -> list[str]:

@@ -57,9 +57,10 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if hint in _PLAIN:
         return dict(_PLAIN[hint])
     if dataclasses.is_dataclass(hint):
-        if hint.__name__ not in definitions:
-            _class(typing.cast(type, hint), definitions)
-        return {"$ref": f"#/$defs/{hint.__name__}"}
+        cls = typing.cast(type, hint)
+        if cls.__name__ not in definitions:
+            _class(cls, definitions)
+        return {"$ref": f"#/$defs/{cls.__name__}"}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return {"enum": list(arguments)}

@@ -182,18 +182,14 @@ def compare(
     before: ScanReport, after: ScanReport, *, tolerance: float = SCORE_TOLERANCE
 ) -> Comparison:
     """Two reports of the same files: verdict, first suspected label, score, and conditions."""
-    labels = [report.suspected_target_labels[:1] for report in (before, after)]
-    results = [
-        Difference(name, old, new)
-        for name, old, new in (
-            ("verdict", before.verdict, after.verdict),
-            ("suspected label", *(label[0] if label else None for label in labels)),
-            ("score", before.backdoor_score, after.backdoor_score),
-        )
-        if old != new
+    labels = [next(iter(report.suspected_target_labels), None) for report in (before, after)]
+    results: list[tuple[str, Any, Any]] = [
+        ("verdict", before.verdict, after.verdict),
+        ("suspected label", labels[0], labels[1]),
+        ("score", before.backdoor_score, after.backdoor_score),
     ]
     close = abs(before.backdoor_score - after.backdoor_score) <= tolerance
-    conditions = [
+    conditions: list[tuple[str, Any, Any]] = [
         ("tool version", before.tool_version, after.tool_version),
         *(
             (name, before.environment.get(name), after.environment.get(name))
@@ -207,10 +203,14 @@ def compare(
     return Comparison(
         same=before.verdict == after.verdict and labels[0] == labels[1] and close,
         tolerance=tolerance,
-        results=tuple(results),
-        conditions=tuple(Difference(*row) for row in conditions if row[1] != row[2]),
+        results=_differing(results),
+        conditions=_differing(conditions),
         report=after,
     )
+
+
+def _differing(rows: list[tuple[str, Any, Any]]) -> tuple[Difference, ...]:
+    return tuple(Difference(*row) for row in rows if row[1] != row[2])
 
 
 def _hashes(report: ScanReport) -> dict[str, str | None]:

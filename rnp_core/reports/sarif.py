@@ -48,7 +48,7 @@ _CATALOGUES = (
 def write_sarif(run: RunFolder) -> bytes:
     """The findings of a scan as one SARIF log with one run."""
     log = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [_run(run.report)]}
-    return (json.dumps(log, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    return f"{json.dumps(log, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
 def _run(report: ScanReport) -> dict[str, Any]:

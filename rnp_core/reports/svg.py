@@ -110,7 +110,8 @@ def _bars(
                 continue
             row = y + (i * thickness if grouped else 0)
             length = min(max(across(value), left), right) - left
-            yield _rectangle(left, row, max(length, 1.0), thickness * 0.92, TONE_COLOURS[series.tone])
+            tone = TONE_COLOURS[series.tone]
+            yield _rectangle(left, row, max(length, 1.0), thickness * 0.92, tone)
             inside = length > right - left - 40
             at, anchor = (left + length - 4, "end") if inside else (left + length + 5, "start")
             colour = "#FFFFFF" if inside else _TEXT

@@ -30,6 +30,12 @@ def markdown(value: object, *, most: int = 160) -> str:
     return _MARKDOWN.sub(r"\\\1", shown(value, most=most)).replace("\\<", "&lt;")
 
 
+def isolated(text: str) -> str:
+    """``text`` between isolating characters where it has letters that run from right to left."""
+    runs_left = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
+    return f"\u2068{text}\u2069" if runs_left else text
+
+
 def relative_uri(path: str | None, fallback: str | None) -> str:
     """``path`` as a relative URI for SARIF; the file name where the path leads elsewhere."""
     text = (path or "").replace("\\", "/")

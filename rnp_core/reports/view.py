@@ -23,7 +23,7 @@ from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import RuledFinding, ruled_findings
 
 MOST_SAMPLES = 120
-MOST_FINDINGS = 100
+MOST_FINDINGS = 60
 MOST_LABELS = 50
 MOST_TRIGGERS = 12
 MOST_FILTERS = 200
@@ -32,7 +32,9 @@ MOST_ATTRIBUTED = 10
 MOST_MAPS = 12
 IN_GRID = 48
 """Suspects that are shown as pictures; the others of :data:`MOST_SAMPLES` fill a table."""
-_MOST_FACTS = 60
+_MOST_FACTS = 12
+_MOST_SETTINGS = 80
+_LONGEST_VALUE = 300
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class ReportView:
         return [fact for fact in facts if fact[0] not in ("atlas", "rule")][:_MOST_FACTS]
 
 
-def build_view(run: RunFolder) -> ReportView:
+def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportView:
     """Choose what to show of a run; the most suspicious rows first, within fixed numbers."""
     report = run.report
     book = PictureBook(run)
@@ -134,13 +136,14 @@ def build_view(run: RunFolder) -> ReportView:
     labels = sorted(report.labels, key=lambda row: -row.score)
     triggers = [_trigger(report, row, book) for row in report.triggers[:MOST_TRIGGERS]]
     attributed = _attributions(report, book)
-    samples = [SampleView(row, book.thumbnail(row.index)) for row in suspicion[:MOST_SAMPLES]]
+    samples = [SampleView(row, book.thumbnail(row.index)) for row in suspicion[:most_samples]]
     findings = ruled_findings(report)
+    stages = report.stages[:MOST_STAGES]
     return ReportView(
         report=report,
         words=words(report),
-        targets=[label_name(report, label) for label in report.suspected_target_labels[:20]],
-        failed=[shown(s.name, most=30) for s in report.stages if s.status == "failed"][:MOST_STAGES],
+        targets=[label_name(report, label) for label in report.suspected_target_labels[:6]],
+        failed=[shown(s.name, most=30) for s in stages if s.status == "failed"],
         low=_unit(report.config.get("suspicious_score"), 0.5),
         high=_unit(report.config.get("backdoored_score"), 0.8),
         place=_unit(report.backdoor_score, 0.0),
@@ -150,7 +153,7 @@ def build_view(run: RunFolder) -> ReportView:
         filters=_chosen(filters, MOST_FILTERS),
         samples=Chosen(samples, len(suspicion)),
         flagged=sum(row.flagged for row in report.samples),
-        stages=report.stages[:MOST_STAGES],
+        stages=stages,
         attributions=attributed,
         figures=figures(report),
         limits=limits(report),
@@ -219,12 +222,12 @@ def _flat(values: dict) -> list[tuple[str, str]]:
             rows += [(f"{shown(name, most=60)}.{key}", text) for key, text in _flat(value)]
         else:
             rows.append((shown(name, most=60), _value(value)))
-    return rows[:_MOST_FACTS]
+    return rows[:_MOST_SETTINGS]
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (dict, list)):
-        return shown(json.dumps(value, ensure_ascii=False), most=600)
-    return shown(value, most=600)
+        return shown(json.dumps(value, ensure_ascii=False), most=_LONGEST_VALUE)
+    return shown(value, most=_LONGEST_VALUE)

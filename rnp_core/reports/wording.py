@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnp_core.report import ScanReport
+from rnp_core.reports.text import shown
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def limits(report: ScanReport) -> list[str]:
     own = []
     undone = [stage for stage in report.stages if stage.status == "failed"]
     if undone:
-        names = ", ".join(stage.name for stage in undone)
+        names = ", ".join(shown(stage.name, most=30) for stage in undone[:10])
         own.append(f"In this scan a stage failed ({names}), so its evidence is missing.")
     if report.data.clean.count < 300:
         own.append(

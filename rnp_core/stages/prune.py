@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
+from rnp_core.errors import ConfigError
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
@@ -21,12 +22,24 @@ from rnp_core.stages.recover import RecoverResult
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Settings of :func:`prune`."""
+    """Settings of :func:`prune`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     max_accuracy_drop: float = 0.02  # clean accuracy that pruning may cost, on the fitting images
     target_flip_rate: float = 0.10  # a recovered trigger that flips fewer images is disarmed
     max_share: float = 0.20  # of all filters
-    growth: float = 2.0  # factor between the candidate counts
+    growth: float = 2.0  # factor between the candidate counts, above 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_accuracy_drop", "target_flip_rate", "max_share"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"expected {name} in [0, 1], got {value}")
+        if not self.growth > 1:
+            raise ConfigError(f"expected a growth above 1, got {self.growth}")
 
 
 @dataclass(frozen=True)

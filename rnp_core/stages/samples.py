@@ -61,6 +61,7 @@ def score_samples(
         ModelError: when one of the models gives NaN on an image, which would pass as unsuspicious.
         ValueError: when ``max_fpr`` is outside [0, 1).
     """
+    model, repaired = model.copy(), repaired.copy()
     clean_scores, _, _ = _taken_back(model, repaired, clean.images)
     scores, predicted, predicted_repaired = _taken_back(model, repaired, suspects.images)
     threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,6 +123,7 @@ def warm_up() -> None:
         ops.write_zip(name, ops.network(), members={"archive/\xe9": b""})
         load_checkpoint(ops.write_zip(Path(temporary) / "plain.pth", ops.network()))
         inspect_checkpoint(ops.write_legacy(name, ops.network(legacy=True)))
+    version("picklescan")  # as the second opinion does, for dangerous files only
     for codec in ("unicode_escape", "raw_unicode_escape", "latin1", "utf-8", "cp437", "ascii"):
         codecs.lookup(codec)
 

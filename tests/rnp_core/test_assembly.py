@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+import types
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rnp_core.assembly import as_suspect_model, assemble, check_labels, plan_network
+from rnp_core.assembly import (
+    NetworkPlan,
+    as_suspect_model,
+    assemble,
+    check_labels,
+    plan_network,
+)
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization
-from tests.helpers.models import CLASSES, QuadrantNet, Wrapped, planted_model
+from tests.helpers.models import CLASSES, QuadrantMlp, QuadrantNet, Wrapped, planted_model
 from tests.helpers.sets import quadrant_set
 
 SET = quadrant_set(10)
@@ -35,8 +44,6 @@ def arch(tmp_path: Path) -> str:
 
 def state(scale: float = 1.0, shift: float = 0.0) -> dict[str, Tensor]:
     """Weights of the quadrant classifier for images that were normalised as (x - shift) / scale."""
-    from tests.helpers.models import QuadrantMlp
-
     tensors = QuadrantMlp().state_dict()
     weight = tensors["first.weight"]
     tensors["first.bias"] = tensors["first.bias"] + weight.sum(1) * shift - 0.25
@@ -75,6 +82,89 @@ def test_tensors_that_do_not_fit_the_callable_are_listed(arch: str) -> None:
     tensors["extra.weight"] = torch.zeros(3, 3)
     with pytest.raises(ArchitectureError, match=r"(?s)second\.weight.*extra\.weight"):
         plan_network(tensors, arch=arch, num_classes=CLASSES)
+
+
+def test_the_class_count_does_not_depend_on_the_order_of_the_tensors(tmp_path: Path) -> None:
+    source = tmp_path / "late.py"
+    source.write_text(
+        "from collections import OrderedDict\nfrom torch import nn\n"
+        "def network(num_classes):\n"
+        "    return nn.Sequential(OrderedDict(features=nn.Conv2d(1, 8, 3), flat=nn.Flatten(),\n"
+        "                                     classifier=nn.Linear(8, num_classes)))\n"
+        "def fixed():\n    return network(5)\n"
+    )
+    tensors = {"classifier.weight": torch.zeros(5, 8), "classifier.bias": torch.zeros(5)}
+    tensors |= {"features.weight": torch.zeros(8, 1, 3, 3), "features.bias": torch.zeros(8)}
+    for reference in (f"{source}:network", f"{source}:fixed"):
+        plan = plan_network(tensors, arch=reference)
+        assert (plan.num_classes, plan.in_channels) == (5, 1)
+    with pytest.raises(ArchitectureError, match=r"classifier.weight: expected \(7, 8\)"):
+        plan_network(tensors, arch=f"{source}:network", num_classes=7)
+    wrong = plan_network(tensors, arch=f"{source}:fixed", num_classes=7)
+    grey = DefenseSet(torch.rand(8, 1, 3, 3), torch.arange(8) % 5)
+    with pytest.raises(ModelError, match="expected 7 outputs of .*it gives 5; set --num-classes 5"):
+        assemble(wrong, tensors, grey)
+
+
+def test_models_of_a_library_go_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(name: str, *, pretrained: bool, num_classes: int) -> nn.Module:
+        assert (name, pretrained) == ("quadrants", False)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, num_classes))
+
+    library = types.ModuleType("timm")
+    library.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", library)
+    tensors = {"1.weight": torch.zeros(CLASSES, 3 * 144), "1.bias": torch.zeros(CLASSES)}
+    plan = plan_network(tensors, arch="timm:quadrants")
+    assert (plan.architecture, plan.num_classes) == ("timm:quadrants", CLASSES)
+    assert assemble(plan, tensors, SET).num_classes == CLASSES
+    with pytest.raises(ArchitectureError, match="timm:quadrants does not fit the checkpoint"):
+        plan_network({"2.weight": torch.zeros(CLASSES, 3 * 144)}, arch="timm:quadrants")
+    with pytest.raises(ArchitectureError, match="expected torchvision:NAME or timm:NAME"):
+        plan_network(tensors, arch="keras:quadrants")
+
+
+def test_an_own_network_may_fail_in_any_way() -> None:
+    class Broken(nn.Module):
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+            self.layer = nn.Linear(1, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            raise self.error
+
+    tensors = nn.Linear(1, 2).state_dict(prefix="layer.")
+    for error, words in (
+        (TypeError("no such call\nat all"), "no such call"),
+        (KeyError("stem"), "stem"),
+        (AssertionError(), "AssertionError"),
+        (AttributeError("no attribute 'fc'"), "no attribute 'fc'"),
+    ):
+        plan = NetworkPlan("own", 2, 3, None, (("as given", partial(Broken, error)),))
+        with pytest.raises(ModelError, match=f"it fails: .*{words}.?$"):
+            assemble(plan, tensors, SET)
+        with pytest.raises(ModelError, match=f"fails on the clean images: .*{words}.?$"):
+            as_suspect_model(Broken(error), SET)
+
+
+def test_a_network_that_lacks_tensors_is_refused() -> None:
+    plan = NetworkPlan("own", 2, 3, None, (("as given", lambda: nn.Linear(1, 2)),))
+    with pytest.raises(ArchitectureError, match=r"missing \['bias'\], unexpected \['b'\]"):
+        assemble(plan, {"weight": torch.zeros(2, 1), "b": torch.zeros(2)}, SET)
+
+
+def test_grey_images_are_normalised_like_colour_ones_of_the_name() -> None:
+    tensors = {"1.weight": torch.zeros(CLASSES, 144), "1.bias": torch.zeros(CLASSES)}
+    network = nn.Sequential(nn.Flatten(), nn.Linear(144, CLASSES))
+    plan = NetworkPlan("own", CLASSES, 1, None, (("as given", lambda: network),))
+    grey = DefenseSet(SET.images.mean(1, keepdim=True), SET.labels)
+    model = assemble(plan, tensors, grey, normalization="imagenet")
+    assert model.normalization.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
+    colour = DefenseSet(SET.images, SET.labels)
+    flat = NetworkPlan("own", CLASSES, 3, None, (("as given", lambda: QuadrantMlp()),))
+    model = assemble(flat, QuadrantMlp().state_dict(), colour, normalization="mnist")
+    assert model.normalization.mean == (0.1307,) * 3
 
 
 def test_a_checkpoint_without_weights_is_refused(arch: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,23 +11,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnp_core.data import DefenseSet
+from rnp_core.config import ScanConfig
+from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import RnpError, ScanCancelled
 from rnp_core.inversion import KINDS, InversionConfig, invert
 from rnp_core.model import SuspectModel
+from rnp_core.pipeline import scan
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.stages.attribution import attribute, attribute_filters
 from rnp_core.stages.filter_mask import find_maskable_layers, prune_filters
 from rnp_core.stages.prune import PruneConfig, prune
 from rnp_core.stages.recover import RecoverConfig, RecoverResult, recover
+from rnp_core.stages.removal import remove_backdoor
 from rnp_core.stages.repair import RepairConfig, repair
+from rnp_core.stages.samples import score_samples
+from rnp_core.stages.target_label import LabelEvidence
+from rnp_core.stages.triggers import recover_triggers
 from rnp_core.stages.unlearn import UnlearnConfig, unlearn
-from tests.helpers.models import QuadrantMlp, QuadrantNet, Wrapped, suspect
+from tests.helpers.models import TARGET, QuadrantMlp, QuadrantNet, Wrapped, suspect
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import untrained_trigger
 
 SET = quadrant_set(5)
 BAD_LABELS = DefenseSet(SET.images, SET.labels + 100)
+SUSPECTS = SuspectSet(SET.images[:3], ("a", "b", "c"))
 ERRORS = (RnpError, LookupError, ArithmeticError, ValueError, RuntimeError)
 
 Stage = Callable[..., object]
@@ -106,6 +114,62 @@ STAGES: dict[str, Stage] = {
 }
 SEEDED = [name for name in STAGES if name in ("unlearn", "recover", "repair") or "invert" in name]
 
+
+
+def _remove(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    return remove_backdoor(
+        model,
+        _recovered(model),
+        SET,
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "patch", 1.0, 0.95)],
+        {"patch": [untrained_trigger("patch")]},
+        repairing=RepairConfig(steps=2, warm_up=1, batch_size=8, seed=seed),
+        on_progress=on_progress,
+    )
+
+
+def _recover_triggers(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = InversionConfig(steps=3, batch_size=2, seed=seed)
+    shares = torch.full((4,), 0.25)
+    return recover_triggers(model, SET, shares, config=config, on_progress=on_progress)
+
+
+def _scan(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = ScanConfig(
+        seed=seed,
+        attributed_samples=1,
+        suspicious_score=1e-9,  # so that every stage has something to do
+        unlearn_stage=UnlearnConfig(max_steps=3, batch_size=8, seed=seed),
+        recover_stage=RecoverConfig(steps=2, batch_size=8, seed=seed),
+        invert_stage=InversionConfig(steps=3, batch_size=2, seed=seed),
+        prune_stage=PruneConfig(max_share=0.5),
+        repair_stage=RepairConfig(steps=1, warm_up=1, batch_size=8, seed=seed),
+    )
+    found = scan(model, SET, suspects=SUSPECTS, config=config, on_progress=on_progress)
+    report = dataclasses.replace(found.report, created_at="", stages=[])
+    return found.repaired, dict(found.pictures), report.to_json(), found.report.stages
+
+
+WHOLES: dict[str, Stage] = {
+    "remove_backdoor": _remove,
+    "recover_triggers": _recover_triggers,
+    "scan": _scan,
+}
+"""Calls of several stages: progress starts again with each."""
+
+SILENT: dict[str, Callable[[SuspectModel], object]] = {
+    "prune_filters": lambda m: prune_filters(m, {layer.name: [0, 1] for layer in _layers(m)}),
+    "score_samples": lambda m: score_samples(m, m, SUSPECTS, SET),
+    "find_maskable_layers": _layers,
+}
+"""Calls without progress or chance."""
+
+ALL: dict[str, Callable[[SuspectModel], object]] = {
+    **{name: (lambda m, stage=s: stage(m, ignore_progress)) for name, s in STAGES.items()},
+    **{name: (lambda m, stage=s: stage(m, ignore_progress)) for name, s in WHOLES.items()},
+    **SILENT,
+}
+
 BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
     "unlearn: labels outside the classes": lambda m: unlearn(
         m, BAD_LABELS, config=UnlearnConfig(stop_accuracy=-1.0)
@@ -132,6 +196,23 @@ BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
         m, SET.images[:2, :, :4, :4]
     ),
     "prune_filters: unknown filter": lambda m: prune_filters(m, {_layers(m)[0].name: [100]}),
+    "prune_filters: unknown layer": lambda m: prune_filters(m, {"x": [0]}),
+    "remove_backdoor: a kind that was not recovered": lambda m: remove_backdoor(
+        m,
+        _recovered(m),
+        SET,
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "warp", 1.0, 0.95)],
+        {"patch": [untrained_trigger("patch")]},
+    ),
+    "recover_triggers: shares of other classes": lambda m: recover_triggers(
+        m, SET, torch.full((9,), 1 / 9), config=InversionConfig(steps=1)
+    ),
+    "score_samples: a rate of 1": lambda m: score_samples(m, m, SUSPECTS, SET, max_fpr=1.0),
+    "score_samples: images of another size": lambda m: score_samples(
+        m, m, SuspectSet(torch.zeros(1, 3, 4, 4), ("a",)), SET
+    ),
+    "scan: labels outside the classes": lambda m: scan(m, BAD_LABELS),
+    "scan: images of another size": lambda m: scan(m, _other_size(m)),
 }
 
 
@@ -240,12 +321,91 @@ def test_the_fingerprint_notices_every_kind_of_change() -> None:
 
 @pytest.mark.parametrize("state", ["eval", "mixed"])
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [*STAGES, *SILENT])
 def test_a_call_leaves_the_model_alone(name: str, kind: str, state: str) -> None:
     model = _model(kind, state)
     before = _fingerprint(model)
-    STAGES[name](model, ignore_progress)
+    ALL[name](model)
     assert _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("kind", ["batch norm", "no norm", "layer norm", "softmax"])
+@pytest.mark.parametrize("name", WHOLES)
+def test_several_stages_leave_the_model_alone(name: str, kind: str) -> None:
+    model = _model(kind, "mixed")
+    before = _fingerprint(model)
+    ALL[name](model)
+    assert _same(before, _fingerprint(model))
+
+
+def test_every_stage_of_the_scan_had_something_to_do() -> None:
+    *_, rows = _scan(_model("batch norm", "eval"), ignore_progress)  # type: ignore[misc]
+    assert [row.status for row in rows] == ["done"] * 7, rows
+
+
+class Fuse:
+    """Makes a network raise at its forward call number ``at``; copies of it are the same one."""
+
+    def __init__(self, at: int = 0) -> None:
+        self.at, self.calls = at, 0
+
+    def __deepcopy__(self, memo: object) -> Fuse:
+        return self
+
+    def burn(self) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            raise RuntimeError("no such kernel")
+
+
+class Fused(nn.Module):
+    def __init__(self, network: nn.Module, fuse: Fuse) -> None:
+        super().__init__()
+        self.inner, self.fuse = network, fuse
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.fuse.burn()
+        return self.inner(images)
+
+
+@pytest.mark.parametrize("at", ["first", "middle", "last"])
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_that_raises_is_left_alone(name: str, at: str) -> None:
+    whole = Fuse()
+    ALL[name](suspect(Fused(QuadrantNet(), whole)))
+    calls = {"first": 1, "middle": (whole.calls + 1) // 2, "last": whole.calls}[at]
+    fuse = Fuse(calls)
+    model = suspect(Fused(QuadrantNet(), fuse))
+    model.network.inner.conv.weight.grad = torch.ones_like(model.network.inner.conv.weight)
+    before = _fingerprint(model)
+    if calls:
+        caught = contextlib.suppress(*ERRORS) if name == "scan" else pytest.raises(ERRORS)
+        with caught:
+            ALL[name](model)
+        assert fuse.calls >= calls
+    else:
+        ALL[name](model)  # prune_filters alone never runs the network
+    assert _same(before, _fingerprint(model))
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_several_stages_that_are_cancelled_leave_the_model_alone(name: str) -> None:
+    planned: list[Progress] = []
+    WHOLES[name](_model("batch norm", "mixed"), planned.append)
+    for last_stage in {progress.stage: at for at, progress in enumerate(planned)}.values():
+        seen: list[Progress] = []
+
+        def cancel(progress: Progress, at: int = last_stage, seen: list[Progress] = seen) -> None:
+            seen.append(progress)
+            if len(seen) > at:
+                raise ScanCancelled("enough")
+
+        model = _model("batch norm", "mixed")
+        before = _fingerprint(model)
+        with pytest.raises(ScanCancelled, match="enough"):
+            WHOLES[name](model, cancel)
+        assert len(seen) == last_stage + 1
+        assert _same(before, _fingerprint(model))
 
 
 @pytest.mark.parametrize("kind", ["batch norm", "layer norm"])
@@ -280,19 +440,27 @@ def test_a_refused_call_leaves_the_model_alone(call: str, kind: str) -> None:
     assert _same(before, _fingerprint(model))
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", ALL)
 def test_images_stay_as_they_are(name: str) -> None:
     images, labels = SET.images.clone(), SET.labels.clone()
-    STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    ALL[name](_model("batch norm", "eval"))
     assert torch.equal(SET.images, images) and torch.equal(SET.labels, labels)
+    assert torch.equal(SUSPECTS.images, images[:3])
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "scan"])
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
-    first = STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    first = ALL[name](_model("batch norm", "eval"))
     torch.rand(3)  # the global state plays no part
-    again = STAGES[name](_model("batch norm", "eval"), ignore_progress)
+    again = ALL[name](_model("batch norm", "eval"))
     assert _same(first, again)
+
+
+def test_the_same_seed_gives_the_same_report_and_pictures() -> None:
+    first = _scan(_model("batch norm", "eval"), ignore_progress)
+    torch.rand(3)
+    again = _scan(_model("batch norm", "mixed"), ignore_progress)
+    assert _same(first[:3], again[:3])  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", SEEDED)
@@ -318,12 +486,3 @@ def test_progress_grows_and_stays_within_its_total(name: str) -> None:
     assert steps == sorted(set(steps))
     assert len({(progress.stage, progress.total) for progress in seen}) == 1
     assert steps[0] >= 0 and steps[-1] <= seen[0].total
-
-
-@pytest.mark.parametrize("state", ["eval", "mixed"])
-def test_looking_for_layers_and_pruning_them_leave_the_model_alone(state: str) -> None:
-    model = _model("batch norm", state)
-    before = _fingerprint(model)
-    prune_filters(model, {"norm": [0, 3]})
-    find_maskable_layers(model, SET.images[:2])
-    assert _same(before, _fingerprint(model))

@@ -94,8 +94,8 @@ def test_a_failed_stage_is_listed_and_never_milder(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("patch", "backdoored"),
-        pytest.param("patch-vgg", "backdoored", marks=pytest.mark.slow),
+        ("patch-vgg", "backdoored"),
+        pytest.param("patch", "backdoored", marks=pytest.mark.slow),
         pytest.param("blend", "backdoored", marks=pytest.mark.slow),
         pytest.param("clean-a", "no_evidence", marks=pytest.mark.slow),
         pytest.param("clean-b", "no_evidence", marks=pytest.mark.slow),

@@ -37,17 +37,17 @@ def _filters(job: Job, report: ScanReport) -> None:
     """Map and table, linked both ways: the last one that was clicked decides."""
     listed = charts.filter_table(report)
     name = f"filter-{job.id}"
-    keys = (f"map-{job.id}", f"table-{job.id}")
-    chosen = state.get(name)
-    picked = (
-        neurons.point_of(state.get(keys[0])), neurons.row_of(state.get(keys[1])),
-    )
-    before = state.get(f"{name}-picked", (None, None))
-    if picked != before:
-        changed = picked[0] if picked[0] != before[0] else picked[1]
-        chosen = changed if changed is None or changed < len(listed) else None
-        state.put(name, chosen)
-        state.put(f"{name}-picked", picked)
+    chosen, seen, round_of_table = state.get(name, (None, (None, None), 0))
+    keys = (f"map-{job.id}", f"table-{job.id}-{round_of_table}")
+    picked = (neurons.point_of(state.get(keys[0])), neurons.row_of(state.get(keys[1])))
+    if picked != seen:
+        on_map = picked[0] != seen[0]
+        found = picked[0] if on_map else picked[1]
+        chosen = found if found is None or found < len(listed) else None
+        if on_map:  # a new table, with the row of the map picked
+            picked, round_of_table = (picked[0], chosen), round_of_table + 1
+            keys = (keys[0], f"table-{job.id}-{round_of_table}")
+        state.put(name, (chosen, picked, round_of_table))
     neurons.render_map(report, listed, chosen, key=keys[0])
     neurons.render_table(listed, chosen, key=keys[1])
 

@@ -40,12 +40,11 @@ def _gallery(
     found = cache.thumbnails(job.run_folder, name)
     pages = -(-len(rows) // _PER_PAGE)
     place = next((i for i, row in enumerate(rows) if row.index == opened), 0)
-    first = state.get("gallery-page", {})
-    key = (job.id, len(rows), opened)
-    if first != key:  # another image or filter: show the page that holds it
-        state.put("gallery-page", key)
-        state.put("page-number", place // _PER_PAGE + 1)
-    page = samples.render_pages(pages, len(rows)) if pages > 1 else 1
+    start = place // _PER_PAGE + 1
+    page = 1
+    if pages > 1:  # another image or filter: begin at the page that holds it
+        page = samples.render_pages(pages, len(rows), start=start,
+                                    key=f"page-{job.id}-{len(rows)}-{start}")
     shown = rows[(page - 1) * _PER_PAGE : page * _PER_PAGE]
     with_picture = [row for row in shown if row.index in found]
     if name is None or not with_picture:

@@ -5,33 +5,51 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import cache, known, state
-from dashboard.pictures import png, split_strip
+from dashboard.pictures import clearest, paste_trigger, png, split_strip
 from dashboard.views import actions, verdict
 from rnp_core import Job, ScanReport
 
 
 def show(job: Job, report: ScanReport) -> None:
     """Draw the tab."""
-    verdict.render_headline(report, job)
+    left, right = st.columns([1.9, 1])
+    with left:
+        verdict.render_headline(report, job)
+    with right:
+        verdict.render_suspect_label(report, job, preview(job, report))
     verdict.render_numbers(report)
-    left, right = st.columns([1.35, 1], gap="large")
+    left, right = st.columns([1.6, 1], gap="large")
     with left:
         verdict.render_calibration(report, known.calibration())
         verdict.render_findings(report)
     with right:
-        verdict.render_suspect_label(
-            report, preview(job, report),
-            link=state.address("verdict", scan=job.id, tab="triggers"),
-        )
         _decision(job)
         _take_away(job, report)
 
 
 def preview(job: Job, report: ScanReport) -> list[bytes]:
-    """A clean image and the same with the first trigger, enlarged PNGs; empty without any."""
+    """An image and the same with the first trigger, enlarged PNGs; empty without any.
+
+    A patch is shown on the clearest suspect that is not flagged, where there are pictures of
+    suspects; otherwise it is the example that the scan drew.
+    """
     if not report.triggers:
         return []
-    strip = cache.picture(job.run_folder, report.triggers[0].preview_png)
+    row = report.triggers[0]
+    mask, pattern, strip = (
+        cache.picture(job.run_folder, name)
+        for name in (row.mask_png, row.pattern_png, row.preview_png)
+    )
+    if row.kind == "patch" and mask and pattern:
+        found = cache.thumbnails(job.run_folder, report.files.get("suspect_thumbnails"))
+        side = tuple(report.model.input_shape[1:])
+        fitting = [found[sample.index] for sample in report.samples
+                   if not sample.flagged and sample.predicted != row.label
+                   and sample.index in found and found[sample.index].shape[:2] == side]
+        if fitting:
+            image = clearest(fitting)
+            pair = (image, paste_trigger(image, mask, pattern, kind=row.kind))
+            return [png(picture, min_side=192) for picture in pair]
     return [png(tile) for tile in split_strip(strip)[:2]] if strip else []
 
 
@@ -62,7 +80,7 @@ def _take_away(job: Job, report: ScanReport) -> None:
     st.subheader("Take it with you", anchor=False)
     repaired = cache.inside(job.run_folder, report.files.get("repaired_model"))
     actions.render_downloads(job, report, repaired, cache.report_formats())
-    if repaired is not None and report.pruned_filters:
+    if repaired is not None and report.suspected_target_labels:
         again = actions.render_rescan(job, repaired, cache.engine().jobs(tag=f"repaired:{job.id}"))
         if again is not None:
             new = cache.engine().submit(

@@ -33,8 +33,14 @@ def until_scanning(engine: JobEngine, job_id: str) -> None:
 
 
 def scan_children() -> list[psutil.Process]:
-    own = psutil.Process().children(recursive=True)
-    return [p for p in own if "rnp_core.isolation.child" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process().children(recursive=True) if is_scan_child(p)]
+
+
+def is_scan_child(process: psutil.Process) -> bool:
+    try:
+        return "rnp_core.isolation.child" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def test_on_a_local_cluster(home: Path, make_request: MakeRequest) -> None:

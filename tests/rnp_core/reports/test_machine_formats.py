@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +127,16 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
         render_report(tmp_path, "docx")
     with pytest.raises(ReportError, match="cannot read a report|expected the folder"):
         render_report(tmp_path / "nothing", "json")
+
+
+def test_no_report_imports_torch(tmp_path: Path) -> None:
+    folder = write_example(tmp_path / "run")
+    code = (
+        "import sys\nfrom rnp_core.cli import main\n"
+        "for form in ('json', 'sarif', 'mlbom', 'card', 'html'):\n"
+        f"    assert main(['report', {str(folder)!r}, '--quiet', '--out', {str(tmp_path)!r} + "
+        "'/' + form, '--format', form]) == 0, form\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

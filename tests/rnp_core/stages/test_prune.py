@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from rnp_core.errors import ConfigError
 from rnp_core.evaluation.success import attack_success_rate, robust_accuracy
 from rnp_core.metrics import clean_accuracy
 from rnp_core.progress import Progress
@@ -61,6 +62,27 @@ def test_scores_fall_along_the_order() -> None:
         PrunedFilter("norm", IDLE, 0.0, 1.0),
         PrunedFilter("norm", PLANTED, 0.0, 0.875),
     )
+
+
+def test_the_last_filter_of_the_network_scores_one_nth() -> None:
+    config = PruneConfig(max_accuracy_drop=1.0, max_share=1.0)
+    order = _recovered(0, 1, 2, 3, 4, 5, IDLE, PLANTED)
+    result = prune(planted_model(), order, SET, [corner_patch()], config=config)
+    assert [f.score for f in result.filters] == [place / 8 for place in range(8, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_accuracy_drop": -0.1}, r"max_accuracy_drop in \[0, 1\], got -0.1"),
+        ({"target_flip_rate": 1.5}, r"target_flip_rate in \[0, 1\], got 1.5"),
+        ({"max_share": math.nan}, r"max_share in \[0, 1\], got nan"),
+        ({"growth": 1.0}, "growth above 1, got 1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PruneConfig(**changes)
 
 
 def test_without_triggers_nothing_is_pruned() -> None:

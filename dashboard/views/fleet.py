@@ -1,0 +1,97 @@
+"""Many models ranked by suspicion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.views.parts import job_title, link, plotly, reading, verdict_badge
+from dashboard.wording import count, plain, when
+from rnp_core import Job
+
+
+def render_choice(tags: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Which fleet; empty for all models."""
+    st.selectbox("Fleet", ["", *tags], width=380, **options,
+                 format_func=lambda tag: tag.removeprefix("fleet:") if tag else "All models")
+
+
+def render_progress(counts: Mapping[str, int]) -> None:
+    """How far the scans are."""
+    total = sum(counts.values())
+    ended = total - counts.get("queued", 0) - counts.get("running", 0)
+    if ended < total:
+        st.progress(ended / total, text=f"{ended:,} of {count(total, 'scan')} ended, "
+                    f"{counts.get('running', 0)} running, {counts.get('queued', 0)} waiting")
+
+
+def render_numbers(ranked: Sequence[Job], failed: int) -> None:
+    """How many models have which verdict."""
+    verdicts = Counter(job.verdict for job in ranked)
+    columns = st.columns(5)
+    for column, (name, value) in zip(
+        columns,
+        (("Models", len(ranked) + failed), ("Backdoored", verdicts["backdoored"]),
+         ("Suspicious", verdicts["suspicious"]), ("No evidence", verdicts["no_evidence"]),
+         ("Undecided or failed", verdicts["inconclusive"] + verdicts["error"] + failed)),
+        strict=True,
+    ):
+        column.metric(name, f"{value:,}", border=True)
+
+
+def render_distribution(ranked: Sequence[Job]) -> None:
+    """Distribution of the scores."""
+    st.header("Distribution of scores", anchor=False)
+    with st.container(border=True):
+        plotly(charts.score_histogram(ranked), key="fleet-scores",
+               alt="Number of models by backdoor score and verdict")
+        reading("How to read it: most innocent models lie on the left. What stands apart on the "
+                "right comes first in the table.")
+
+
+def render_table(ranked: Sequence[Job]) -> int | None:
+    """Models ranked by score; the row that was picked."""
+    st.header("Ranking", anchor=False)
+    event = st.dataframe(
+        charts.rank_table(ranked), hide_index=True, on_select="rerun", selection_mode="single-row",
+        key=f"fleet-{len(ranked)}", alt="Models, the most suspicious first", row_height=38,
+        height=min(680, 38 * (1 + max(1, len(ranked)))), placeholder="–",
+        column_config={
+            "rank": st.column_config.NumberColumn(width=60),
+            "verdict": st.column_config.TextColumn(width=130),
+            "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.3f",
+                                                     width=140),
+            "model": st.column_config.TextColumn(width=280),
+            "suspected": st.column_config.TextColumn("suspected labels"),
+            "scanned": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
+            "sha256": st.column_config.TextColumn("SHA-256"),
+        },
+    )
+    rows = event["selection"]["rows"]
+    return rows[0] if rows and rows[0] < len(ranked) else None
+
+
+def render_chosen(job: Job | None) -> None:
+    """The picked model, with the way to its verdict."""
+    if job is None:
+        st.caption("Pick a row to look into a model.")
+        return
+    with st.container(border=True, key="chosen", horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{verdict_badge(job.verdict, job.state)} **{job_title(job)}** "
+                    f":gray[{plain(job.checkpoint_name, most=60)} · {when(job.finished_at)}]")
+        link("verdict", "Open", icon=":material/shield:", scan=job.id)
+
+
+def render_failures(failed: Sequence[Job]) -> None:
+    """Scans that ended without a verdict; they never count as harmless."""
+    if not failed:
+        return
+    with st.expander(f"{count(len(failed), 'scan')} without a verdict",
+                     icon=":material/error:"):
+        for job in failed[:50]:
+            link("live", job_title(job), icon=":material/error:", job=job.id)
+            st.caption(plain(job.error, most=160))

@@ -1,0 +1,49 @@
+"""Histories with finished scans in them, written without running one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import tempfile
+import zipfile
+from pathlib import Path
+
+from rnp_core import JobEngine, ScanRequest
+
+
+def add_scan(
+    engine: JobEngine,
+    run_folder: Path,
+    *,
+    title: str,
+    sha256: str = "",
+    seed: int = 0,
+    tags: tuple[str, ...] = (),
+    created_at: str = "2026-05-04T10:00:00+00:00",
+) -> str:
+    """Take a run folder into the history as a finished scan; returns its id."""
+    report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
+    request = ScanRequest.from_dict(report.get("request") or {
+        "checkpoint": "/models/model.safetensors", "clean": "/models/clean.npz", "out": "",
+    })
+    job_id = secrets.token_hex(8)
+    record = {
+        "format": "rnp-run", "version": 1, "id": job_id, "title": title, "kind": "scan",
+        "request": {**request.to_dict(), "out": "", "seed": seed},
+        "created_at": created_at, "started_at": created_at, "finished_at": created_at,
+        "checkpoint_sha256": sha256 or report["model"]["sha256"],
+        "checkpoint_name": report["model"]["file_name"] or "model.safetensors",
+        "settings_key": hashlib.sha256(str(seed).encode()).hexdigest(),
+        "tags": list(tags), "dispositions": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "scan.zip"
+        with zipfile.ZipFile(archive, "w") as target:
+            target.writestr("job.json", json.dumps(record))
+            for file in sorted(run_folder.rglob("*")):
+                if file.is_file():
+                    target.write(file, f"run/{file.relative_to(run_folder).as_posix()}")
+        engine.import_run(archive)
+    engine.set_tags(job_id, tags)
+    return job_id
