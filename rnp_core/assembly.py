@@ -26,9 +26,8 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Usual normalisations by name, as (mean, std) of images in [0, 1]."""
 
-_SCREENED = 48  # images for the first look at every variant and normalisation
-_FINALISTS = 3
-_JUDGED = 256  # images that decide between the finalists
+_SCREENED = 96  # images for the first look at every variant and normalisation
+_FINALISTS = 4
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
@@ -161,17 +160,15 @@ def assemble(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
             f"it fails: {problem}"
         )
-    step = -(-len(defense_set) // _JUDGED)
-    judged = defense_set.subset(torch.arange(0, len(defense_set), step))
     finalists = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_FINALISTS]
     finalists.sort(key=lambda entry: -entry[1])
     best, best_accuracy = finalists[0][2], -1.0
     for _, _, model in finalists:
-        accuracy = _accuracy(model, judged)
+        accuracy = _accuracy(model, defense_set)
         if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
     with torch.no_grad():
-        outputs = best(judged.images[:1]).shape[1]
+        outputs = best(screen.images[:1]).shape[1]
     if outputs != plan.num_classes:
         raise ModelError(
             f"expected {plan.num_classes} outputs of {plan.architecture}, it gives {outputs}; "

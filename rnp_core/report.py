@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from rnp_core.errors import ReportError
+from rnp_core.plain_values import from_plain, to_plain
 
 SCHEMA_VERSION = 1
 
@@ -233,7 +231,7 @@ class ScanReport:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity become None."""
-        return _plain(dataclasses.asdict(self))
+        return to_plain(dataclasses.asdict(self))
 
     def to_json(self) -> str:
         """The text of ``report.json``."""
@@ -246,53 +244,7 @@ class ScanReport:
         Raises:
             ReportError: when the schema is newer, or a field is missing or of the wrong form.
         """
-        version = data.get("schema_version")
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise ReportError(f"expected a report of schema {SCHEMA_VERSION}, got {version!r}")
-        return _build(cls, data, "report")
-
-
-T = TypeVar("T")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _build(cls: type[T], data: Any, where: str) -> T:
-    """A dataclass from its dictionary, nested ones included."""
-    if not isinstance(data, Mapping):
-        raise ReportError(f"expected an object at {where}, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if item.name in data:
-            values[item.name] = _value(hints[item.name], data[item.name], f"{where}.{item.name}")
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise ReportError(f"expected a field {item.name!r} at {where}, found none")
-    return cls(**values)
-
-
-def _value(hint: Any, data: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), data, where)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is list:
-        if not isinstance(data, list):
-            raise ReportError(f"expected a list at {where}, got {type(data).__name__}")
-        return [_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data)]
-    if origin in (types.UnionType, typing.Union):
-        if data is None:
-            return None
-        return _value(next(a for a in arguments if a is not type(None)), data, where)
-    if origin is Literal and data not in arguments:
-        raise ReportError(f"expected one of {', '.join(arguments)} at {where}, got {data!r}")
-    if hint is float and isinstance(data, int):
-        return float(data)
-    return data
+        return from_plain(cls, data, "report")

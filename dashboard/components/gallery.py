@@ -15,8 +15,9 @@ _HTML = """
 _CSS = """
 :host { display: block; }
 .wall { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); }
-button { all: unset; position: relative; display: block; width: 100%; cursor: pointer; box-sizing: border-box;
-  border-radius: 8px; padding: 3px; border: 2px solid transparent; }
+button { all: unset; position: relative; display: block; width: 100%;
+  cursor: pointer; box-sizing: border-box; border-radius: 8px; padding: 3px;
+  border: 2px solid transparent; }
 button:hover { background: var(--st-secondary-background-color); }
 button:focus-visible { outline: 3px solid var(--st-link-color); outline-offset: 1px; }
 button.open { border-color: var(--st-link-color); }

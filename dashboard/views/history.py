@@ -165,7 +165,8 @@ def render_numbers(first: Any, second: Any) -> None:
         ("Backdoor score", first.backdoor_score, second.backdoor_score, 1.0),
         ("Accuracy", first.accuracy.clean_before, second.accuracy.clean_before, 100.0),
         ("Accuracy, repaired", first.accuracy.clean_after, second.accuracy.clean_after, 100.0),
-        ("Flip rate of the trigger", first.accuracy.flip_rate_before, second.accuracy.flip_rate_before, 100.0),
+        ("Flip rate of the trigger", first.accuracy.flip_rate_before,
+         second.accuracy.flip_rate_before, 100.0),
     )
     columns = st.columns(4)
     for column, (name, left, right, factor) in zip(columns, rows, strict=True):

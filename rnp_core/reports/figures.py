@@ -115,7 +115,7 @@ def _trigger_sizes(report: ScanReport) -> Figure | None:
         x_label="size of the trigger (median label = 1)",
         y_label="label",
         series=series,
-        categories=tuple(label_name(report, row.label, most=24) for row in rows),
+        categories=tuple(label_name(report, row.label, most=20) for row in rows),
         marks=((1.0, "median"),),
         x_range=(0.0, max(1.2, *(min(row.norm_ratio or 0.0, 3.0) for row in rows))),
     )
@@ -236,7 +236,7 @@ def _flips(report: ScanReport) -> Figure | None:
                 TONES[1],
             ),
         ),
-        categories=tuple(label_name(report, i, most=24) for i in classes),
+        categories=tuple(label_name(report, i, most=20) for i in classes),
         x_range=(0.0, 1.0),
     )
 

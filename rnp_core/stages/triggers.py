@@ -30,6 +30,7 @@ def recover_triggers(
     config: InversionConfig = InversionConfig(),
     max_labels: int = 64,
     enough_score: float = 0.8,
+    doubtful_score: float = 0.1,
     weights: ScoreWeights = ScoreWeights(),
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, tuple[RecoveredTrigger, ...]]:
@@ -43,6 +44,8 @@ def recover_triggers(
         max_labels: with more classes, patches are inverted for the leading half and an evenly
             spaced control group.
         enough_score: label score at which further kinds add nothing.
+        doubtful_score: where the unlearned shares carry weight of their own, patches start a second
+            time only if some label reaches it.
 
     Returns:
         Kind to recovered triggers, in the order in which they were recovered.
@@ -74,6 +77,8 @@ def recover_triggers(
     if max(scores()) >= enough_score:
         return found
     for kind, changes in _second_looks(config):
+        if kind == "patch" and used_batch_statistics and max(scores()) < doubtful_score:
+            break
         ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         compared = _with_controls(first, leaders, COMPARED_LABELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -54,3 +55,21 @@ def test_presets_spend_more_in_order() -> None:
 
 def test_settings_are_plain_values() -> None:
     assert json.loads(json.dumps(ScanConfig().to_dict()))["invert_stage"]["steps"] > 0
+
+
+def test_settings_of_one_scan_do_not_reach_another() -> None:
+    first, second = ScanConfig(), ScanConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.seed = 3  # type: ignore[misc]
+    assert first == second
+    assert dataclasses.replace(first, seed=3) != second
+
+
+def test_a_preset_changes_budgets_alone() -> None:
+    def decisions(name: str) -> dict[str, object]:
+        settings = preset_config(name).to_dict()
+        for stage in ("recover_stage", "invert_stage", "repair_stage"):
+            settings[stage].pop("steps")
+        return {**settings, "preset": ""}
+
+    assert decisions("quick") == decisions("standard") == decisions("thorough")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rnp_core.errors import ConfigError
+from rnp_core.model import Normalization
 from rnp_core.request import ScanRequest
+from rnp_core.scan_file import scan_request
 
 PATHS = {"checkpoint": "model.pth", "clean": "clean.npz", "out": "run"}
 
@@ -36,3 +40,49 @@ def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> N
 def test_wrong_fields_are_refused(data: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected the fields of a scan request"):
         ScanRequest.from_dict(data)
+
+
+def test_lists_become_tuples_so_that_requests_compare() -> None:
+    request = ScanRequest.from_dict({**PATHS, "mean": [0.5], "std": [0.2], "class_names": ["a"]})
+    assert request == ScanRequest(**PATHS, mean=(0.5,), std=(0.2,), class_names=("a",))
+    assert request.to_dict()["preset"] == "standard"
+    assert json.loads(json.dumps(request.to_dict()))["mean"] == [0.5]
+
+
+def test_the_values_of_a_request_reach_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def recorded(*paths: object, **options: object) -> None:
+        seen.update(options, paths=paths)
+
+    monkeypatch.setattr("rnp_core.scan_file.scan_checkpoint", recorded)
+    scan_request(
+        ScanRequest(
+            **PATHS,
+            suspects="inbox",
+            arch="resnet18",
+            num_classes=4,
+            class_names=("a", "b"),
+            mean=(0.5,),
+            std=(0.2,),
+            preset="quick",
+            seed=7,
+            repair=False,
+            force=True,
+        )
+    )
+    assert seen["paths"] == (Path("model.pth"), Path("clean.npz"), Path("run"))
+    assert (seen["suspects_path"], seen["arch"], seen["num_classes"]) == (
+        Path("inbox"),
+        "resnet18",
+        4,
+    )
+    assert seen["class_names"] == ("a", "b")
+    assert seen["normalization"] == Normalization((0.5,), (0.2,), "given")
+    config = seen["config"]
+    assert (config.preset, config.seed, config.repair) == ("quick", 7, False)
+    assert seen["force"] and not seen["request"]["force"]  # a repeated scan replaces nothing
+    scan_request(ScanRequest("model.pth", None, "run", normalization="half"))
+    assert (seen["paths"][1], seen["suspects_path"], seen["normalization"]) == (None, None, "half")

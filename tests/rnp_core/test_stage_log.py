@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rnp_core.errors import ModelError, ScanCancelled
-from rnp_core.stage_log import StageLog
+from rnp_core.stage_log import KEPT, StageLog
 
 
 def fail(error: BaseException) -> object:
@@ -44,3 +44,32 @@ def test_a_skipped_stage_says_why() -> None:
     log = StageLog()
     log.skip("samples", "no suspect images given")
     assert (log.rows[0].status, log.rows[0].detail) == ("skipped", "no suspect images given")
+
+
+class Kept:
+    """Stands for the store of an interrupted scan."""
+
+    def __init__(self, **results: object) -> None:
+        self.results = results
+
+    def load(self, name: str) -> object | None:
+        return self.results.get(name)
+
+    def save(self, name: str, result: object) -> None:
+        self.results[name] = result
+
+
+def test_a_kept_result_is_not_made_again() -> None:
+    log = StageLog(Kept(unlearn=7))  # type: ignore[arg-type]
+    assert log.run("unlearn", lambda: fail(AssertionError("ran again"))) == 7
+    assert (log.rows[0].status, log.rows[0].detail) == ("done", KEPT)
+
+
+def test_results_are_kept_and_failures_are_not() -> None:
+    kept = Kept()
+    log = StageLog(kept)  # type: ignore[arg-type]
+    log.run("unlearn", lambda: 3)
+    log.run("recover", lambda: fail(ValueError("odd")))
+    log.skip("samples", "none")
+    assert kept.results == {"unlearn": 3}
+    assert [row.status for row in log.rows] == ["done", "failed", "skipped"]

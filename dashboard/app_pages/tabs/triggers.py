@@ -54,15 +54,15 @@ def _examples(job: Job, report: ScanReport, row: TriggerRow) -> None:
     mask = cache.picture(job.run_folder, row.mask_png)
     pattern = cache.picture(job.run_folder, row.pattern_png)
     can_paste = row.kind == "patch" and mask is not None and pattern is not None
-    upload, number = triggers.render_example_choice(1 + (_others(report) if can_paste else 0),
-                                                    can_paste=can_paste)
+    others = _others(report) if can_paste else 0
+    upload, number = triggers.render_example_choice(others + 1, can_paste=can_paste)
     height, width = report.model.input_shape[1:]
     try:
         if upload is not None and mask and pattern:
             before = open_picture(upload, side=(height, width))
             after = paste_trigger(before, mask, pattern, kind=row.kind)
-        elif number > 1 and mask and pattern:
-            before = _unflagged(job, report, number - 2, (height, width))
+        elif number <= others and mask and pattern:
+            before = _unflagged(job, report, number - 1, (height, width))
             after = paste_trigger(before, mask, pattern, kind=row.kind)
         else:
             tiles = _tiles(job, row)

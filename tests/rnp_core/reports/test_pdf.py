@@ -36,10 +36,12 @@ def test_every_page_has_its_number(pages: list[str]) -> None:
 
 
 def test_the_contents_point_to_the_right_pages(pages: list[str]) -> None:
-    listed = re.findall(r"\d+\. ([A-Z][a-z ]+?)\s+(\d+)\s", pages[0] + pages[1])
-    assert len(listed) == 9
-    for title, number in listed:
-        assert title in pages[int(number) - 1], title
+    lines = next(text for text in pages if "\r\nContents\r\n" in text).splitlines()
+    titles = [line.partition(". ")[2] for line in lines if re.match(r"\d+\. ", line)]
+    numbers = [int(line) for line in lines if line.isdecimal()]
+    assert len(titles) == len(numbers) == 9
+    for title, number in zip(titles, numbers, strict=True):
+        assert title in pages[number - 1]
 
 
 def test_the_verdict_and_hostile_names_are_text(pages: list[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 
 from rnp_core.metrics import flip_rate
@@ -71,3 +74,33 @@ def test_without_a_suspect_the_model_stays_as_it_is() -> None:
     assert result.pruned.filters == ()
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, result.model.network.state_dict()[name])
+
+
+def test_of_several_triggers_for_a_label_the_smallest_is_removed() -> None:
+    model = planted_model()
+    large = dataclasses.replace(corner_patch(), size=9.0)
+    found = {"patch": [large, corner_patch(), dataclasses.replace(corner_patch(0), size=1.0)]}
+    result = remove_backdoor(model, recovered(model), SET, accused(), found, repairing=None)
+    assert [(t.label, t.size) for t in result.triggers] == [(TARGET, 4.0)]
+
+
+def test_a_trigger_may_grow_to_the_median_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[list[float]] = []
+
+    def recorded_repair(model: SuspectModel, *others: object, **options: object) -> SuspectModel:
+        limits.append(options["size_limits"])  # type: ignore[arg-type]
+        assert options["teacher"] is given
+        return model
+
+    monkeypatch.setattr("rnp_core.stages.removal.repair", recorded_repair)
+    given = planted_model()
+    others = [dataclasses.replace(corner_patch(k), size=s) for k, s in ((0, 30.0), (2, 50.0))]
+    found = {"patch": [corner_patch(), *others], "warp": [untrained_trigger("warp")]}
+    remove_backdoor(given, recovered(given), SET, accused(), found, repairing=SHORT)
+    assert limits == [[30.0]]
+
+
+def test_a_suspect_without_a_trigger_speaks_for_no_pruning() -> None:
+    model = planted_model()
+    result = remove_backdoor(model, recovered(model), SET, accused(""), {}, repairing=SHORT)
+    assert (result.triggers, result.pruned.filters, result.fine_tuned) == ((), (), False)

@@ -101,3 +101,48 @@ def test_very_many_labels_are_cut_to_leaders_and_controls(recorded: Recorder) ->
     assert len(screened) == 30
     assert set(range(185, 200)) <= set(screened)
     assert min(screened) < 100
+
+
+def test_up_to_the_screening_limit_every_label_gets_the_full_budget(recorded: Recorder) -> None:
+    recorded.sizes[("patch", 7)] = 1.0
+    for classes, rounds in ((SCREENED_FROM, 1), (SCREENED_FROM + 1, 2)):
+        recorded.calls.clear()
+        run(leading(classes, 7))
+        assert len(recorded.calls) == rounds
+        assert recorded.calls[0][1] == list(range(classes))
+
+
+def test_screened_labels_are_no_evidence_of_their_own(recorded: Recorder) -> None:
+    recorded.sizes[("patch", 7)] = 1.0
+    found = run(leading(50, 7))
+    kept = recorded.calls[1][1]
+    assert [t.label for t in found["patch"]] == kept
+    assert len(kept) == len(set(kept)) == SCREENED_FROM
+
+
+def test_screening_compares_with_a_control_group_of_ordinary_labels(recorded: Recorder) -> None:
+    for label in range(12):  # twelve small ones: ten of them may lead, the rest of the places is
+        recorded.sizes[("patch", 30 + label)] = 1.0 + label  # for labels in between
+    run(leading(50, 7))
+    full = recorded.calls[1][1]
+    assert set(range(30, 40)) <= set(full)
+    ordinary = [label for label in full if not 30 <= label < 42]
+    assert len(ordinary) >= 5
+
+
+@pytest.mark.parametrize("enough", [0.0, 0.99])
+def test_how_much_doubt_is_tolerated_can_be_set(recorded: Recorder, enough: float) -> None:
+    run(leading(10, 3), enough_score=enough)
+    assert (len(recorded.calls) == 1) == (enough == 0.0)
+
+
+def test_two_classes_are_enough(recorded: Recorder) -> None:
+    found = run(leading(2, 1))
+    assert [t.label for t in found["patch"]][:2] == [0, 1]
+    assert all(labels == [0, 1] for _, labels, _ in recorded.calls)
+
+
+def test_the_second_patch_of_a_label_comes_beside_the_first(recorded: Recorder) -> None:
+    found = run(leading(10, 3))
+    assert sum(t.label == 3 for t in found["patch"]) == 2
+    assert len(found["additive"]) == len(found["warp"]) == COMPARED_LABELS
