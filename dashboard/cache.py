@@ -93,6 +93,15 @@ def picture(run_folder: Path, name: str | None) -> bytes | None:
     return _bytes(str(path), path.stat().st_mtime_ns) if path else None
 
 
+def maps(run_folder: Path, report: ScanReport, index: int) -> dict[tuple[str, str], bytes]:
+    """Attribution pictures of one image by (method, model); see ``rnp_core`` for the index."""
+    return {
+        (row.method, row.model): data
+        for row in report.attributions
+        if row.index == index and (data := picture(run_folder, row.png)) is not None
+    }
+
+
 @st.cache_data(max_entries=512, show_spinner=False)
 def _bytes(path: str, stamp: int) -> bytes:
     return Path(path).read_bytes()
@@ -168,6 +177,16 @@ def demo_request(demo: DemoModel) -> ScanRequest:
         checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="",
         suspects=str(demo.suspects) if demo.suspects else None,
     )
+
+
+def class_names(request: ScanRequest) -> list[str]:
+    """Names of the classes as far as they are known before the model was read."""
+    if request.class_names:
+        return list(request.class_names)
+    for demo in list_demos():
+        if str(demo.checkpoint) == request.checkpoint:
+            return list(demo.card.get("class_names", ()))
+    return []
 
 
 def report_formats() -> dict[str, Callable[[Path], bytes]]:

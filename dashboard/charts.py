@@ -127,6 +127,19 @@ def share_curves(
     return figure
 
 
+def mask_histogram(counts: Sequence[float]) -> go.Figure:
+    """Filters by mask value, in equal steps from 0 to 1."""
+    figure = _figure(230, x="mask value", y="filters")
+    edges = np.linspace(0, 1, len(counts) + 1)
+    figure.add_bar(
+        x=(edges[:-1] + edges[1:]) / 2, y=list(counts), width=0.92 / max(1, len(counts)),
+        marker={"color": [ACCENT if edge < 0.2 else CALM for edge in edges[:-1]]},
+        hovertemplate="mask %{x:.2f}: %{y:.0f} filters<extra></extra>",
+    )
+    figure.update_xaxes(range=[-0.02, 1.02])
+    return figure
+
+
 def trigger_sizes(sizes: Sequence[float], names: list[str]) -> go.Figure:
     """Sizes of the triggers so far, a bar a label."""
     figure = _figure(230, x="label", y="trigger size")

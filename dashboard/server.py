@@ -13,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dashboard import uploads
 from dashboard.api import routes
 from dashboard.shell import PageShell
 from dashboard.views.frame import render_unexpected
@@ -28,6 +29,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 _MOST_ATTEMPTS = 3
+_ALL = 1_000_000
 
 
 class SafeHeaders:
@@ -54,6 +56,7 @@ async def _lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
 
     engine = await run_in_threadpool(cache.engine)
     await run_in_threadpool(go_on, engine)
+    await run_in_threadpool(_tidy, engine, cache.settings().uploads)
     yield {}
     await run_in_threadpool(engine.close)
 
@@ -70,6 +73,13 @@ def go_on(engine: JobEngine) -> None:
                 engine.resume(job.id)
             except JobError:
                 continue
+
+
+def _tidy(engine: JobEngine, uploads_folder: Path) -> None:
+    requests = (job.request for job in engine.jobs(limit=_ALL))
+    keep = {path for request in requests
+            for path in (request.checkpoint, request.clean, request.suspects) if path}
+    uploads.tidy(uploads_folder, keep=keep)
 
 
 def make_app() -> st.App:

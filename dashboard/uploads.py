@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -87,6 +89,25 @@ def numbers(text: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.replace(";", ",").split(","))
     except ValueError:
         raise DataError(f"expected numbers like 0.5, 0.5, 0.5, got {text[:60]!r}") from None
+
+
+def tidy(folder: Path, *, keep: Collection[str], days: float = 30.0) -> int:
+    """Remove uploads that no scan refers to any more; how many were removed.
+
+    Args:
+        keep: paths that scans refer to.
+        days: younger ones stay.
+    """
+    used = {Path(path).parent.name for path in keep}
+    limit = time.time() - days * 86_400
+    old = [place for place in folder.iterdir()
+           if place.name not in used and place.stat().st_mtime < limit] if folder.is_dir() else []
+    for place in old:
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+    return len(old)
 
 
 def safe_name(name: str) -> str:

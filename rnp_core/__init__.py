@@ -45,6 +45,11 @@ _PLACES = {
     "SampleRow": "report",
     "read_report": "run_folder",
     "write_run": "run_folder",
+    # reports
+    "render_report": "reports",
+    "report_schema": "reports.json_schema",
+    "rerun": "reports.rerun",
+    "check_manifest": "manifest",
     # stages
     "unlearn": "stages.unlearn",
     "find_maskable_layers": "stages.filter_mask",

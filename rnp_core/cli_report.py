@@ -25,7 +25,7 @@ DIFFERS = 4
 
 _FILES = ("html", "pdf")  # formats that do not go to a terminal
 _SETTINGS = (
-    "arch", "num_classes", "class_names", "mean", "std", "normalization", "preset", "device",
+    "num_classes", "class_names", "mean", "std", "normalization", "preset", "device",
     "threads", "seed", "no_repair",
 )  # fmt: skip
 
@@ -154,8 +154,8 @@ def add_from_report(scan: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="repeat the scan of this report.json with its settings on the same files, and say "
-        "whether the result is the same (exit code 4: it is not); CHECKPOINT, --clean and "
-        "--suspects say where the files are now",
+        "whether the result is the same (exit code 4: it is not); CHECKPOINT, --clean, --suspects "
+        "and an --arch that is code say where the files are now",
     )
 
 
@@ -190,6 +190,7 @@ def repeat_scan(
         checkpoint=Path(options.checkpoint) if options.checkpoint is not None else None,
         clean=options.clean,
         suspects=options.suspects,
+        trusted_arch=options.arch,
         force=options.force,
         limits=limits,
         on_progress=on_progress,

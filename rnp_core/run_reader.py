@@ -92,11 +92,14 @@ class RunFolder:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 pixels = stored["x"]
                 index = stored["index"] if "index" in stored else np.arange(len(pixels))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                places = index.astype(np.int64, casting="safe").ravel().tolist()
+        except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}
         if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, 3):
             return {}
-        return {int(i): image for i, image in zip(index.ravel(), pixels, strict=False)}
+        if pixels.size == 0:
+            return {}
+        return dict(zip(places, pixels, strict=False))
 
 
 def _unpacked_size(path: Path) -> int:

@@ -33,6 +33,7 @@ if job.state in FINAL_STATES:
     st.stop()
 
 state.put("watching", job_id)
+names = cache.class_names(job.request)
 
 
 @st.fragment(run_every=1.0)
@@ -53,7 +54,7 @@ def follow() -> None:
     with left:
         live.render_stages(now, rows)
     with right:
-        live.render_curves(rows, list(now.request.class_names or ()), stop=0.2)
+        live.render_curves(rows, names, stop=0.2)
 
 
 follow()

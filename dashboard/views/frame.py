@@ -26,10 +26,13 @@ _STYLE = """<style>
 [data-testid="stBaseButton-segmented_controlActive"], [data-testid="stSliderThumbValue"] {
   color: inherit !important; }
 [data-testid="stBaseButton-segmented_controlActive"] p { font-weight: 600; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
+[data-testid="stImageCaption"], [data-testid="stImageCaption"] p { color: inherit !important; }
+[data-testid="stCaptionContainer"], [data-testid="stImageCaption"] { opacity: 0.78; }
 @media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
 </style>"""
-"""Readable text where the theme has the accent colour, which is too dark on the dark background;
-and no navigation on paper."""
+"""Text with enough contrast where the theme has none to set (the chosen segment, captions), and no
+navigation on paper."""
 
 PAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",

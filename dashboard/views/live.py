@@ -70,6 +70,10 @@ def render_curves(events: Sequence[JobEvent], names: list[str], *, stop: float) 
             st.markdown("**Size of the smallest trigger by label**")
             plotly(charts.trigger_sizes(sizes[-1], names), key="live-sizes",  # type: ignore
                    alt="Size of the recovered trigger by label")
+        elif recovered and recovered[-1].get("mask_histogram"):
+            st.markdown("**Filter masks**")
+            plotly(charts.mask_histogram(recovered[-1]["mask_histogram"]),  # type: ignore
+                   key="live-masks", alt="How many filters have which mask value")
         elif recovered:
             st.markdown("**Accuracy while the masks recover**")
             accuracy = [float(values["accuracy"]) for values in recovered]  # type: ignore

@@ -14,7 +14,7 @@ def render(job: Job, report: ScanReport) -> None:
     """Everything that another reviewer needs."""
     st.header("Run the same scan again", anchor=False)
     st.markdown("Equal inputs, settings and versions give the same report, times and dates aside.")
-    st.code(command(job), language="bash", wrap_lines=True)
+    st.code(command(job), language=None, wrap_lines=True)
     left, right = st.columns(2, gap="large")
     model, data, environment = report.model, report.data, report.environment
     with left, st.container(gap="xxsmall"):

@@ -130,19 +130,20 @@ def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> 
             st.markdown(":material/arrow_forward: The repair changes the answer.")
 
 
-def render_maps(maps: Mapping[tuple[str, str], bytes]) -> None:
+def render_maps(maps: Mapping[tuple[str, str], bytes], *, key: str, none: str) -> None:
     """Captum maps of one method on the original and the repaired model, with their difference.
 
     Args:
         maps: PNG by (method, model).
+        none: said where there are none.
     """
     methods = [method for method in METHODS if (method, "original") in maps]
     if not methods:
-        st.caption("Captum maps are made for the most suspicious flagged images only.")
+        st.caption(none)
         return
     st.markdown("**Which pixels decided**")
     method = st.segmented_control("Method", methods, default=methods[0], required=True,
-                                  format_func=METHODS.__getitem__, key="method",
+                                  format_func=METHODS.__getitem__, key=f"{key}-method",
                                   label_visibility="collapsed")
     original = maps[(str(method), "original")]
     repaired = maps.get((str(method), "repaired"))
@@ -155,7 +156,7 @@ def render_maps(maps: Mapping[tuple[str, str], bytes]) -> None:
         columns[2].image(png(change), width="stretch", caption="difference; grey is unchanged",
                          alt="Difference of the two maps")
         with columns[3]:
-            compare_slider(original, repaired, key="map-slider", names=("original", "repaired"),
+            compare_slider(original, repaired, key=f"{key}-slider", names=("original", "repaired"),
                            name="Map of the original and of the repaired model")
     reading(READING["attributions"])
 

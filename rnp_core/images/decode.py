@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from rnp_core.checkpoints.records import printable
@@ -89,7 +90,7 @@ def decode_image(
     image = _open(data, budget)
     budget.spend_pixels(image.width * image.height)
     try:
-        with image:
+        with image, _whole_files():
             animated = bool(getattr(image, "is_animated", False))
             image.seek(0)
             image.load()
@@ -164,6 +165,17 @@ def _open(data: bytes, budget: Budget) -> Image.Image:
             f"run-length BMP, plain text or unusual PPM above {SLOW_PIXELS} pixels; save it as PNG"
         )
     return image
+
+
+@contextmanager
+def _whole_files() -> Iterator[None]:
+    """Refuse cut-off files, whatever other libraries of this process told Pillow to do."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _check_pixels(width: int, height: int, limit: int) -> None:

@@ -112,7 +112,7 @@ def _trigger_sizes(report: ScanReport) -> Figure | None:
         reading="A backdoor makes one label far easier to reach than the others, so its bar is far "
         f"shorter than 1. The shortest here is {number(smallest)}.",
         kind="bars",
-        x_label="size of the trigger (median label = 1)",
+        x_label="trigger size (median label = 1)",
         y_label="label",
         series=series,
         categories=tuple(label_name(report, row.label, most=20) for row in rows),
@@ -133,10 +133,11 @@ def _unlearning(report: ScanReport) -> Figure | None:
     order = np.argsort(-shares[-1], kind="stable").tolist()
     known = [label for label in report.suspected_target_labels if label < shares.shape[1]]
     leading = list(dict.fromkeys([*known, *order]))
+    tones = TONES if known else TONES[1:]
     steps = tuple(float(step + 1) for step in range(len(shares)))
     series = tuple(
         Series(label_name(report, label, most=24), steps, _floats(shares[:, label]), tone, i > 1)
-        for i, (label, tone) in enumerate(zip(leading, TONES, strict=False))
+        for i, (label, tone) in enumerate(zip(leading, tones, strict=False))
     )
     top = order[0]
     return Figure(
@@ -209,7 +210,7 @@ def _pruning(report: ScanReport) -> Figure | None:
 
 
 def _flips(report: ScanReport) -> Figure | None:
-    if not report.triggers or not report.triggers[0].flip_rate_per_class:
+    if not (report.suspected_target_labels and report.triggers):
         return None
     row = report.triggers[0]
     classes = [i for i, rate in enumerate(row.flip_rate_per_class) if rate is not None]

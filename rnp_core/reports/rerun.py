@@ -13,6 +13,7 @@ from rnp_core.isolation import SCAN_LIMITS, IsolationLimits, run_isolated
 from rnp_core.isolation.confine import Protection
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import ScanReport
+from rnp_core.reports.text import shown
 from rnp_core.request import ScanRequest
 from rnp_core.run_reader import read_report
 
@@ -23,6 +24,7 @@ The same machine repeats a score exactly. Another processor, number of threads o
 rounds differently, and the scans amplify that.
 """
 
+_CODE = ".py:"  # as in FILE.py:CALLABLE
 _CONDITIONS = ("torch", "python", "device", "threads", "precision", "platform")
 
 
@@ -73,6 +75,7 @@ def rerun(
     checkpoint: Path | None = None,
     clean: Path | None = None,
     suspects: Path | None = None,
+    trusted_arch: str | None = None,
     force: bool = False,
     limits: IsolationLimits = SCAN_LIMITS,
     on_progress: OnProgress = ignore_progress,
@@ -83,18 +86,26 @@ def rerun(
         report_path: ``report.json`` or its run folder.
         out: run folder of the repeated scan.
         checkpoint, clean, suspects: where the files are now; default: where they were.
+        trusted_arch: see :func:`rebuild_request`.
         force: replace an earlier scan in ``out``.
 
     Raises:
-        ReportError: when the report cannot be read or holds no request, or when checkpoint or
-            images are not those of the report; nothing is written then.
+        ReportError: when the report cannot be read or holds no request, when it names code that
+            the caller does not, or when checkpoint or images are not those of the report; nothing
+            is written then.
         RnpError: see :func:`rnp_core.scan_file.scan_checkpoint`.
     """
     from rnp_core.run_folder import check_target
 
     old = read_report(report_path)
     request = rebuild_request(
-        old, out, checkpoint=checkpoint, clean=clean, suspects=suspects, force=force
+        old,
+        out,
+        checkpoint=checkpoint,
+        clean=clean,
+        suspects=suspects,
+        trusted_arch=trusted_arch,
+        force=force,
     )
     check_target(out, force=force)
     payload = {"request": request.to_dict(), "expected": _hashes(old)}
@@ -111,12 +122,18 @@ def rebuild_request(
     checkpoint: Path | None = None,
     clean: Path | None = None,
     suspects: Path | None = None,
+    trusted_arch: str | None = None,
     force: bool = False,
 ) -> ScanRequest:
     """The request of a report, with new places where they are given.
 
+    Args:
+        trusted_arch: ``FILE.py:CALLABLE`` for a scan that used such code. A report may come from
+            somebody else, so code is never taken from the report.
+
     Raises:
-        ReportError: when the report holds none, as one of a model in memory.
+        ReportError: when the report holds no request, as one of a model in memory, or when it used
+            code and ``trusted_arch`` is None, or the other way round.
         ConfigError: when it is no request of this version.
     """
     if report.request is None:
@@ -124,7 +141,20 @@ def rebuild_request(
             "this report does not say how the scan was asked for (a model in memory, or an early "
             "version), so it cannot be repeated"
         )
-    places = {"checkpoint": checkpoint, "clean": clean, "suspects": suspects}
+    used = report.request.get("arch")
+    used_code = isinstance(used, str) and _CODE in used
+    if used_code and trusted_arch is None:
+        raise ReportError(
+            f"this scan ran code, {shown(used)}; read it, and name it with --arch if you trust it"
+        )
+    if trusted_arch is not None and not (used_code and _CODE in trusted_arch):
+        raise ReportError(
+            "--arch goes with --from-report only to name the FILE.py:CALLABLE of a scan that used "
+            "one"
+        )
+    places = {
+        "checkpoint": checkpoint, "clean": clean, "suspects": suspects, "arch": trusted_arch,
+    }  # fmt: skip
     changed = {name: str(path) for name, path in places.items() if path is not None}
     return ScanRequest.from_dict({**report.request, **changed, "out": str(out), "force": force})
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from typing import Any
 
+from rnp_core.plain_values import to_plain
 from rnp_core.report import ScanReport
 from rnp_core.reports.text import relative_uri, shown
 from rnp_core.run_reader import RunFolder
@@ -48,7 +49,8 @@ _CATALOGUES = (
 def write_sarif(run: RunFolder) -> bytes:
     """The findings of a scan as one SARIF log with one run."""
     log = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [_run(run.report)]}
-    return f"{json.dumps(log, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
+    text = json.dumps(to_plain(log), indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def _run(report: ScanReport) -> dict[str, Any]:

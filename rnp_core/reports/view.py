@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from rnp_core.calibration import CalibrationScore, calibration_scores
 from rnp_core.report import (
     AttributionRow,
     FilterRow,
@@ -92,7 +93,7 @@ class ReportView:
     """Everything that the template reads. Texts are bounded but not escaped.
 
     ``low`` and ``high`` are the scores from which a model is suspicious and backdoored, ``place``
-    is its own; all three lie in [0, 1].
+    is its own; all three lie in [0, 1]. ``known`` are the scores of models whose state is known.
     """
 
     report: ScanReport
@@ -102,6 +103,7 @@ class ReportView:
     low: float
     high: float
     place: float
+    known: list[CalibrationScore]
     findings: Chosen
     labels: Chosen
     triggers: Chosen
@@ -147,6 +149,7 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
         low=_unit(report.config.get("suspicious_score"), 0.5),
         high=_unit(report.config.get("backdoored_score"), 0.8),
         place=_unit(report.backdoor_score, 0.0),
+        known=calibration_scores(),
         findings=Chosen(findings[:MOST_FINDINGS], len(findings)),
         labels=_chosen(labels, MOST_LABELS),
         triggers=Chosen(triggers, len(report.triggers)),

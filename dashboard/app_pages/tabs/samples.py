@@ -78,16 +78,12 @@ def _open(job: Job, report: ScanReport, rows: list[SampleRow], opened: int) -> N
     place = order.index(opened) if opened in order else -1
     found = cache.thumbnails(job.run_folder, report.files.get("suspect_thumbnails"))
     picture = png(found[opened], min_side=256) if opened in found else None
-    maps = {
-        (item.method, item.model): data
-        for item in report.attributions
-        if item.index == opened
-        and (data := cache.picture(job.run_folder, item.png)) is not None
-    }
+    maps = cache.maps(job.run_folder, report, opened)
     with st.container(border=True):
         step = samples.render_steps(place, len(order))
         samples.render_sample(report, row, picture)
-        samples.render_maps(maps)
+        samples.render_maps(maps, key="sample", none="Captum maps are made for the most suspicious "
+                            "flagged images only.")
     if step == "close":
         state.set_parameter("sample", "")
         st.rerun()

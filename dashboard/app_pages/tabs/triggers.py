@@ -14,11 +14,12 @@ from dashboard.pictures import (
     shrink,
     split_strip,
 )
-from dashboard.views import frame, triggers
+from dashboard.views import frame, samples, triggers
 from rnp_core import DataError, Job, ScanReport, TriggerRow
 
 _EXAMPLES = 8
 _MIN_SIDE = 256
+_TRIGGERED = -1  # index of the attributions of a clean image with the recovered trigger
 
 
 def show(job: Job, report: ScanReport) -> None:
@@ -40,6 +41,10 @@ def show(job: Job, report: ScanReport) -> None:
         [png(tile) for tile in tiles],
     )
     _examples(job, report, row)
+    maps = cache.maps(job.run_folder, report, _TRIGGERED)
+    if maps and row.label == report.triggers[0].label:
+        with st.container(border=True):
+            samples.render_maps(maps, key="trigger", none="")
     triggers.render_flip_rates(report, row)
 
 

@@ -83,6 +83,11 @@ def test_limits_outside_their_range(
     assert words in capsys.readouterr().err
 
 
+def heed_interrupts() -> None:
+    """A shell that starts the tests in the background has interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_the_child(arguments: list[str], tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     body = f"pathlib.Path({str(flag)!r}).write_text(str(os.getpid())); time.sleep(60)"
@@ -95,6 +100,7 @@ def test_an_interrupt_ends_the_child(arguments: list[str], tmp_path: Path) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     assert appears(flag, seconds=60)
     parent.send_signal(signal.SIGINT)

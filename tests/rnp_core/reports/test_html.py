@@ -185,13 +185,33 @@ def test_pictures_outside_the_folder_or_broken_are_left_out(tmp_path: Path) -> N
     assert found.count("no picture") == 2
 
 
+@pytest.mark.parametrize(
+    ("index", "pixels"),
+    [
+        (np.array(["a", "b"]), np.zeros((2, 4, 4, 3), np.uint8)),
+        (np.array([0.5, np.nan]), np.zeros((2, 4, 4, 3), np.uint8)),
+        (np.arange(2), np.zeros((2, 0, 4, 3), np.uint8)),
+        (np.arange(2), np.zeros((2, 4, 4, 3))),
+        (np.arange(2), np.array([{}, {}], dtype=object)),
+    ],
+    ids=["texts", "fractions", "empty", "floats", "objects"],
+)
+@pytest.mark.usefixtures("still")
+def test_odd_thumbnails_are_left_out(
+    tmp_path: Path, index: np.ndarray, pixels: np.ndarray
+) -> None:
+    folder = write_example(tmp_path / "run", with_suspects(2))
+    np.savez(folder / "suspects.npz", index=index, x=pixels)
+    assert "no picture" in page(RunFolder.open(folder), paper=False)
+
+
 @pytest.mark.usefixtures("still")
 def test_values_of_the_wrong_kind_are_an_error_and_no_crash(tmp_path: Path) -> None:
     write_example(tmp_path / "run")
     text = (tmp_path / "run" / "report.json").read_text(encoding="utf-8")
     text = text.replace('"backdoor_score": 0.9', '"backdoor_score": "high"')
     (tmp_path / "run" / "report.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ReportError, match="wrong kind"):
+    with pytest.raises(ReportError, match="expected a number at report.backdoor_score"):
         render_report(tmp_path / "run", "html")
 
 

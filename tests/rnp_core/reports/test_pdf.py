@@ -13,7 +13,10 @@ from rnp_core.reports import pdf, render_report
 from rnp_core.run_reader import RunFolder
 from tests.helpers.hostile_report import hostile_report, picture, write_example
 
-pytest.importorskip("weasyprint", reason="WeasyPrint or its system libraries are not installed")
+try:
+    import weasyprint  # noqa: F401
+except (ImportError, OSError):  # OSError: Pango is missing
+    pytest.skip("WeasyPrint or Pango is not installed", allow_module_level=True)
 pypdfium2 = pytest.importorskip("pypdfium2")
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from rnp_core.cli import main
+from rnp_core.errors import ReportError
 from rnp_core.report import ScanReport
-from rnp_core.reports.rerun import SCORE_TOLERANCE, compare
+from rnp_core.reports.rerun import SCORE_TOLERANCE, compare, rebuild_request
+from rnp_core.request import ScanRequest
 from rnp_core.run_reader import read_report
 from tests.helpers.files import write_checkpoint, write_images
 from tests.helpers.reports import example_report
@@ -106,3 +108,19 @@ def test_settings_and_reports_that_do_not_fit_are_refused(tmp_path: Path, capsys
     ):
         assert main(["scan", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_code_is_never_taken_from_a_report(tmp_path: Path, capsys: Capsys) -> None:
+    out = tmp_path / "out"
+    request = ScanRequest(checkpoint="m.pth", clean="c.npz", out="o", arch="theirs.py:Net")
+    report = dataclasses.replace(example_report(), request=request.to_dict())
+    path = tmp_path / "report.json"
+    path.write_text(report.to_json(), encoding="utf-8")
+    assert main(["scan", "--from-report", str(path), "--out", str(out)]) == 2
+    assert "this scan ran code, theirs.py:Net" in capsys.readouterr().err
+    assert rebuild_request(report, out, trusted_arch="mine.py:Net").arch == "mine.py:Net"
+    plain = dataclasses.replace(report, request={**request.to_dict(), "arch": "resnet20"})
+    assert rebuild_request(plain, out).arch == "resnet20"
+    for claimed, arch in ((plain, "mine.py:Net"), (report, "resnet20")):
+        with pytest.raises(ReportError, match="only to name"):
+            rebuild_request(claimed, out, trusted_arch=arch)

@@ -62,11 +62,21 @@ def test_plain_evidence_needs_one_round(recorded: Recorder) -> None:
 
 
 def test_doubt_brings_every_kind_and_a_second_start(recorded: Recorder) -> None:
-    found = run(leading(10, 3))
+    found = run(leading(10, 3), doubtful_score=0.05)
     kinds = [kind for kind, _, _ in recorded.calls]
     assert sorted(kinds[1:]) == ["additive", "patch", "warp"]
     assert recorded.calls[kinds.index("patch", 1)][2].seed != recorded.calls[0][2].seed
     assert len(found["patch"]) > 10
+
+
+@pytest.mark.parametrize("batch_statistics", [True, False])
+def test_without_any_doubt_patches_start_once_where_shares_count(
+    recorded: Recorder, batch_statistics: bool
+) -> None:
+    found = run(
+        leading(10, 3), used_batch_statistics=batch_statistics, doubtful_score=0.5
+    )
+    assert (len(found["patch"]) == 10) == batch_statistics
 
 
 def test_the_second_look_stops_at_enough_evidence(recorded: Recorder) -> None:
@@ -143,6 +153,6 @@ def test_two_classes_are_enough(recorded: Recorder) -> None:
 
 
 def test_the_second_patch_of_a_label_comes_beside_the_first(recorded: Recorder) -> None:
-    found = run(leading(10, 3))
+    found = run(leading(10, 3), doubtful_score=0.05)
     assert sum(t.label == 3 for t in found["patch"]) == 2
     assert len(found["additive"]) == len(found["warp"]) == COMPARED_LABELS
