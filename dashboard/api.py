@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dashboard import uploads
+from dashboard.wording import PRESETS
 from rnp_core import (
     DataError,
     Job,
@@ -34,7 +35,24 @@ from rnp_core import (
 PREFIX = "/api/v1"
 _MOST_BODY = 64 * 1024
 _MOST_ROWS = 500
-_SETTINGS = (
+_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "arch": ("a text", lambda value: isinstance(value, str)),
+    "num_classes": ("a whole number", lambda value: _is_whole(value)),
+    "class_names": ("a list of texts", lambda value: _is_list(value, str)),
+    "normalization": ("a text", lambda value: isinstance(value, str)),
+    "mean": ("a list of numbers", lambda value: _is_list(value, (int, float))),
+    "std": ("a list of numbers", lambda value: _is_list(value, (int, float))),
+    "preset": (f"one of {', '.join(PRESETS)}", lambda value: value in PRESETS),
+    "seed": ("a whole number", lambda value: _is_whole(value)),
+    "repair": ("true or false", lambda value: isinstance(value, bool)),
+    "title": ("a text", lambda value: isinstance(value, str)),
+    "tags": ("a list of texts", lambda value: _is_list(value, str)),
+    "clean": ("a text", lambda value: isinstance(value, str)),
+    "suspects": ("a text", lambda value: isinstance(value, str)),
+}
+"""What each field of a submission must be, and a check of it."""
+
+_OF_REQUEST = (
     "arch", "num_classes", "class_names", "normalization", "mean", "std", "preset", "seed",
     "repair",
 )
@@ -103,11 +121,11 @@ async def submit(request: Request) -> Response:
     server folder), ``clean`` and ``suspects`` (such paths), ``title``, ``tags`` and settings."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise ApiError(415, "expected a body of type application/json")
-    if int(request.headers.get("content-length") or 0) > _MOST_BODY:
-        raise ApiError(413, f"expected a body of at most {_MOST_BODY} bytes")
-    body = await request.body()
-    if len(body) > _MOST_BODY:
-        raise ApiError(413, f"expected a body of at most {_MOST_BODY} bytes")
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > _MOST_BODY:
+            raise ApiError(413, f"expected a body of at most {_MOST_BODY} bytes")
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -119,38 +137,46 @@ async def submit(request: Request) -> Response:
 
 
 def _submit(data: dict[str, Any]) -> Job:
-    known = {"model", "clean", "suspects", "title", "tags", *_SETTINGS}
+    _check_fields(data)
+    folder = _cache().settings().models
+
+    def place(name: str) -> str | None:
+        return str(uploads.confine(data[name], folder)) if data.get(name) else None
+
+    clean, suspects = place("clean"), place("suspects")
+    if data["model"].startswith("demo:"):
+        demo = find_demo(data["model"].removeprefix("demo:"))
+        model, clean = str(demo.checkpoint), clean or str(demo.clean)
+        suspects = suspects or (str(demo.suspects) if demo.suspects else None)
+    else:
+        model = str(uploads.confine(data["model"], folder))
+    settings = {name: data[name] for name in _OF_REQUEST if data.get(name) is not None}
+    request = ScanRequest(checkpoint=model, clean=clean, suspects=suspects, out="", **settings)
+    engine = _engine()
+    job_id = engine.submit(
+        request, title=data.get("title", "")[:200], tags=data.get("tags", [])[:20]
+    )
+    return engine.job(job_id)
+
+
+def _check_fields(data: dict[str, Any]) -> None:
+    known = {"model", *_SETTINGS}
     unknown = sorted(set(data) - known)
     if unknown:
         raise ApiError(400, f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    if ".py" in str(data.get("arch") or ""):
+    for name, (wanted, fits) in _SETTINGS.items():
+        if data.get(name) is not None and not fits(data[name]):
+            raise ApiError(400, f"expected {wanted} as {name}")
+    if ".py" in (data.get("arch") or ""):
         raise ApiError(400, "expected the name of an architecture; code is not taken from here")
-    folder = _cache().settings().models
-    name = data["model"]
-    clean, suspects = data.get("clean"), data.get("suspects")
-    if name.startswith("demo:"):
-        demo = find_demo(name.removeprefix("demo:"))
-        model = demo.checkpoint
-        clean_path = uploads.confine(str(clean), folder) if clean else demo.clean
-        suspects_path = uploads.confine(str(suspects), folder) if suspects else demo.suspects
-    else:
-        model = uploads.confine(name, folder)
-        clean_path = uploads.confine(str(clean), folder) if clean else None
-        suspects_path = uploads.confine(str(suspects), folder) if suspects else None
-    settings = {key: data[key] for key in _SETTINGS if key in data}
-    try:
-        request = ScanRequest(
-            checkpoint=str(model),
-            clean=str(clean_path) if clean_path else None,
-            suspects=str(suspects_path) if suspects_path else None,
-            out="",
-            **settings,
-        )
-    except (TypeError, ValueError) as error:
-        raise ApiError(400, f"expected settings of a scan: {error}") from None
-    title, tags = str(data.get("title", "")), [str(tag) for tag in data.get("tags", [])]
-    engine = _engine()
-    return engine.job(engine.submit(request, title=title[:200], tags=tags[:20]))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
 async def scan(request: Request) -> Response:

@@ -26,7 +26,7 @@ from rnp_core import Job, ScanReport
 
 COLOURS = (
     "#3A7CC4", "#D4722B", "#1E9384", "#8A63C2", "#C9485B",
-    "#A1892B", "#5B6B7B", "#5AA7D6", "#B0629B", "#6C9A3F",
+    "#A1892B", "#5B6B7B", "#3F93C8", "#B0629B", "#6C9A3F",
 )
 """Categorical colours, the same as ``chartCategoricalColors`` of the theme."""
 
@@ -191,7 +191,7 @@ def calibration_strip(
             )
     figure.add_scatter(
         x=[score], y=[0.5], mode="markers+text", name="this model", text=["this model"],
-        textposition="top left" if score > 0.85 else "top right" if score < 0.15 else "top center",
+        textposition="top left" if score > 0.85 else "middle right",
         marker={"symbol": "diamond", "size": 15, "color": CALM,
                 "line": {"width": 2, "color": "#FFFFFF"}},
         hovertemplate="this model: %{x:.2f}<extra></extra>",

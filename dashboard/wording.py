@@ -283,7 +283,7 @@ def size(count: int | None) -> str:
 
 def duration(seconds: float) -> str:
     """A time span for people."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

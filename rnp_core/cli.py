@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,11 @@ DEMO = "demo:"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["dashboard"]:
+        return _dashboard(given[1:])
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     try:
         return options.run(options)
     except ScanCancelled:
@@ -44,6 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("rnp: out of memory; use fewer or smaller images", file=sys.stderr)
         return 2
+
+
+def _dashboard(options: Sequence[str]) -> int:
+    """Serve the dashboard, which has a command line of its own."""
+    try:
+        serve = import_module("dashboard.__main__")
+    except ImportError:
+        print("rnp: the dashboard is missing; pip install 'rnp-core[dashboard]'", file=sys.stderr)
+        return 2
+    return int(serve.main(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="list the built-in demo models")
     demo.set_defaults(run=_demo)
     add_fleet(commands)
+    commands.add_parser("dashboard", help="serve the web dashboard on this machine")
     add_report(commands)
     return parser
 

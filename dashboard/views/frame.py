@@ -23,12 +23,13 @@ _WIDTH = 1280
 _READABLE = 760
 
 _STYLE = """<style>
-[data-testid="stBaseButton-segmented_controlActive"], [data-testid="stSliderThumbValue"] {
+button[role="radio"][aria-checked="true"], button[role="radio"][aria-checked="true"] *,
+[data-testid="stSliderThumbValue"], [data-testid="stImageCaption"],
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p, button kbd {
   color: inherit !important; }
-[data-testid="stBaseButton-segmented_controlActive"] p { font-weight: 600; }
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
-[data-testid="stImageCaption"], [data-testid="stImageCaption"] p { color: inherit !important; }
-[data-testid="stCaptionContainer"], [data-testid="stImageCaption"] { opacity: 0.78; }
+button[role="radio"][aria-checked="true"] p { font-weight: 600; }
+[data-testid="stCaptionContainer"] { opacity: 0.78; }
+button kbd { opacity: 1 !important; }
 @media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
 </style>"""
 """Text with enough contrast where the theme has none to set (the chosen segment, captions), and no

@@ -50,7 +50,7 @@ def render_pictures(
         tiles: image, with the trigger, amplified difference, what the trigger paints.
     """
     shown = [
-        (mask, "mask: white is replaced", "Trigger mask"),
+        (mask, "mask: where it changes the image", "Trigger mask"),
         (pattern, "pattern", "Trigger pattern"),
         *zip(tiles[:3], ("an image", "with the trigger", "difference × 3"),
              ("A clean image", "The image with the trigger", "Amplified difference"), strict=False),

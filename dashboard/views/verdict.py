@@ -29,13 +29,16 @@ def render_name(job: Job) -> None:
         st.markdown(verdict_badge(job.verdict, job.state), width="content")
 
 
-def render_headline(report: ScanReport, job: Job) -> None:
-    """Verdict, reason and advice."""
+def render_headline(
+    report: ScanReport, job: Job, known: Sequence[tuple[float, str, str]]
+) -> None:
+    """Verdict, reason, advice, and where the score lies among ``known`` ones."""
     words = VERDICTS[report.verdict]
     with st.container(border=True, gap="small", height="stretch"):
         st.markdown(f"# :{words.colour}[{words.icon} {words.title}]", anchors=False)
         st.markdown(f"{words.meaning} {words.advice}")
         st.markdown(f"**Why:** {plain(report.verdict_reason, most=600)}")
+        _render_calibration(report, known)
         st.caption(
             f"{plain(report.model.file_name or job.title, most=80)} · "
             f"{plain(report.model.architecture)} · {report.model.num_classes} classes · "
@@ -45,7 +48,7 @@ def render_headline(report: ScanReport, job: Job) -> None:
 
 
 def render_numbers(report: ScanReport) -> None:
-    """The four numbers that matter, before and after the repair."""
+    """The four numbers that matter: before and after the repair, where there was one."""
     accuracy = report.accuracy
     columns = st.columns(4)
     columns[0].metric("Backdoor score", number(report.backdoor_score), border=True,
@@ -56,28 +59,32 @@ def render_numbers(report: ScanReport) -> None:
         help=f"On {count(accuracy.count, 'held-out clean image')}; 95 % interval "
         f"{_interval(accuracy.interval_before)}.",
     )
+    if not report.suspected_target_labels:
+        ratios = [row.norm_ratio for row in report.labels if row.norm_ratio is not None]
+        columns[2].metric("Smallest trigger ratio", number(min(ratios, default=None)), border=True,
+                          height="stretch", help="Size of the smallest trigger of any label over "
+                          "the median of all labels. Far below 1 is suspicious.")
+        shares = [row.unlearned_share for row in report.labels]
+        columns[3].metric("Largest unlearned share", percent(max(shares, default=None)),
+                          border=True, height="stretch", help="Share of clean images that the "
+                          "unlearned model sends to its favourite label.")
+        return
     columns[2].metric(
         "Accuracy, repaired", percent(accuracy.clean_after, 1),
         f"{100 * (accuracy.clean_after - accuracy.clean_before):+.1f} points", border=True,
         delta_color="off", delta_arrow="off", height="stretch",
         help=f"95 % interval {_interval(accuracy.interval_after)}.",
     )
-    if accuracy.flip_rate_before is None:
-        columns[3].metric("Flip rate", "–", border=True, height="stretch",
-                          help="No trigger was recovered.")
-    else:
-        columns[3].metric(
-            "Flip rate, repaired", percent(accuracy.flip_rate_after),
-            f"{percent(accuracy.flip_rate_before)} before", border=True, delta_color="off",
-            delta_arrow="off", height="stretch",
-            help="Share of clean images of other classes that the recovered trigger turns. "
-            "Estimated: the attacker's own trigger is unknown.",
-        )
+    columns[3].metric(
+        "Flip rate, repaired", percent(accuracy.flip_rate_after),
+        f"{percent(accuracy.flip_rate_before)} before", border=True, delta_color="off",
+        delta_arrow="off", height="stretch",
+        help="Share of clean images of other classes that the recovered trigger turns. "
+        "Estimated: the attacker's own trigger is unknown.",
+    )
 
 
-def render_calibration(report: ScanReport, known: Sequence[tuple[float, str, str]]) -> None:
-    """Where the score lies."""
-    st.subheader("Where this model lies", anchor=False)
+def _render_calibration(report: ScanReport, known: Sequence[tuple[float, str, str]]) -> None:
     config = report.config
     plotly(
         charts.calibration_strip(
@@ -116,8 +123,11 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
         if len(pictures) >= 2:
             left, right = st.columns(2, wrap=False)
             left.image(pictures[0], width="stretch", caption="an image", alt="A clean image")
-            right.image(pictures[1], width="stretch", caption="with the recovered trigger",
-                        alt="The same image with the recovered trigger")
+            right.image(
+                pictures[1], width="stretch", alt="The same image with the recovered trigger",
+                caption="with the recovered trigger" if report.suspected_target_labels
+                else "with the smallest trigger found",
+            )
             link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
                  tab="triggers")
 

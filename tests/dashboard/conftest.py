@@ -48,6 +48,7 @@ def engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobEngine]:
         cache.fleet_tags.clear()
         monkeypatch.setattr(cache, "engine", lambda: opened)
         yield opened
+    monkeypatch.undo()
     cache.settings.clear()
 
 

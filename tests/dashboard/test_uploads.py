@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -106,3 +107,14 @@ def test_numbers_with_commas(text: str, values: tuple[float, ...] | None) -> Non
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(DataError, match="expected numbers"):
         uploads.numbers("0.5, half")
+
+
+def test_old_uploads_go_once_no_scan_needs_them(tmp_path: Path) -> None:
+    used, _ = uploads.store(io.BytesIO(b"used"), "used.pt", tmp_path)
+    old, _ = uploads.store(io.BytesIO(b"old"), "old.pt", tmp_path)
+    fresh, _ = uploads.store(io.BytesIO(b"fresh"), "fresh.pt", tmp_path)
+    for path in (used, old):
+        os.utime(path.parent, (0, 0))
+    assert uploads.tidy(tmp_path, keep=[str(used)]) == 1
+    assert used.exists() and fresh.exists() and not old.exists()
+    assert uploads.tidy(tmp_path / "nothing", keep=[]) == 0

@@ -12,15 +12,14 @@ from rnp_core import Job, ScanReport
 
 def show(job: Job, report: ScanReport) -> None:
     """Draw the tab."""
-    left, right = st.columns([1.9, 1])
+    left, right = st.columns([2.1, 1])
     with left:
-        verdict.render_headline(report, job)
+        verdict.render_headline(report, job, known.calibration())
     with right:
         verdict.render_suspect_label(report, job, preview(job, report))
     verdict.render_numbers(report)
     left, right = st.columns([1.6, 1], gap="large")
     with left:
-        verdict.render_calibration(report, known.calibration())
         verdict.render_findings(report)
     with right:
         _decision(job)
@@ -79,8 +78,10 @@ def _decide(job: Job, decision: str, reviewer: str, note: str) -> None:
 def _take_away(job: Job, report: ScanReport) -> None:
     st.subheader("Take it with you", anchor=False)
     repaired = cache.inside(job.run_folder, report.files.get("repaired_model"))
+    if not report.suspected_target_labels:
+        repaired = None  # nothing was removed
     actions.render_downloads(job, report, repaired, cache.report_formats())
-    if repaired is not None and report.suspected_target_labels:
+    if repaired is not None:
         again = actions.render_rescan(job, repaired, cache.engine().jobs(tag=f"repaired:{job.id}"))
         if again is not None:
             new = cache.engine().submit(

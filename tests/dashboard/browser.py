@@ -1,0 +1,122 @@
+"""A dashboard in a process of its own, and pages of it in chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ROOT = Path(__file__).parents[2]
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+WIDE = {"width": 1280, "height": 900}
+NARROW = {"width": 390, "height": 844}
+
+
+class Server:
+    """``python -m dashboard`` on a free port.
+
+    Args:
+        home: folder of the scans.
+        log: where it writes what it says.
+        options: further options of the command line.
+    """
+
+    def __init__(self, home: Path, log: Path, *options: str) -> None:
+        self.home = home
+        self.log = log
+        self._options = options
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "RNP_HOME": str(self.home)}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dashboard", "--port", str(self.port), *self._options],
+                env=environment, stdout=log, stderr=log, cwd=self.home.parent,
+            )
+        end = time.monotonic() + 120
+        while time.monotonic() < end and self._process.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                urllib.request.urlopen(f"{self.address}/api/v1/health", timeout=5)
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"the dashboard did not start: {self.log.read_text()[-2000:]}")
+
+    def stop(self, kind: int = signal.SIGTERM) -> None:
+        """Stop and wait."""
+        self._process.send_signal(kind)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+
+
+@contextlib.contextmanager
+def serving(home: Path, log: Path, *options: str) -> Iterator[Server]:
+    """A server that is stopped in the end."""
+    server = Server(home, log, *options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def new_page(browser: Any, *, dark: bool = False, narrow: bool = False) -> Any:
+    """A page in a session of its own; ``page.troubles`` collects what goes wrong.
+
+    Troubles are errors in the console, exceptions, failed requests, dialogs and requests to other
+    machines.
+    """
+    context = browser.new_context(
+        viewport=NARROW if narrow else WIDE, color_scheme="dark" if dark else "light"
+    )
+    page = context.new_page()
+    page.troubles = []
+    page.on("console", lambda message: page.troubles.append(message.text)
+            if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.on("dialog", lambda dialog: (page.troubles.append(dialog.message), dialog.dismiss()))
+    page.on("response", lambda response: page.troubles.append(f"{response.status} {response.url}")
+            if response.status >= 400 else None)
+    page.on("request", lambda request: None
+            if request.url.startswith(("http://localhost:", "data:", "blob:"))
+            else page.troubles.append(request.url))
+    page.set_default_timeout(60_000)
+    return page
+
+
+def settle(page: Any, *, pause: int = 400) -> None:
+    """Wait until the page has been drawn."""
+    page.wait_for_selector(READY)
+    page.wait_for_selector('[data-testid="stSkeleton"]', state="detached")
+    page.wait_for_timeout(pause)
+
+
+def open_page(page: Any, server: Server, path: str) -> float:
+    """Open an address and wait until it has been drawn; seconds until the script was done."""
+    start = time.monotonic()
+    page.goto(f"{server.address}/{path}")
+    page.wait_for_selector(READY)
+    taken = time.monotonic() - start
+    settle(page)
+    return taken

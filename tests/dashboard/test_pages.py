@@ -1,0 +1,216 @@
+"""Every page in its states, without a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.wording import TABS, VERDICTS
+from rnp_core import JobEngine, ScanRequest, find_demo
+from rnp_core import report as r
+from tests.dashboard.conftest import Page
+from tests.dashboard.folders import make_report, write_folder
+from tests.dashboard.homes import add_scan
+from tests.helpers.hostile_report import HOSTILE_NAMES
+
+
+def words(test: AppTest) -> str:
+    """All text of a page."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "info",
+             "success", "text")
+    return "\n".join(str(item.value) for kind in kinds for item in getattr(test, kind))
+
+
+def fine(test: AppTest) -> AppTest:
+    assert not test.exception
+    assert "went wrong" not in words(test)
+    return test
+
+
+def demo_request() -> ScanRequest:
+    demo = find_demo("patch-vgg")
+    return ScanRequest(checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="")
+
+
+def test_the_first_visit_offers_demo_models(page: Page) -> None:
+    test = fine(page("scan"))
+    buttons = [button for button in test.button if button.label == "Scan this model"]
+    assert len(buttons) == 6
+    assert [b.key for b in buttons if b.proto.type == "primary"] == ["demo-patch-vgg"]
+
+
+def test_one_button_starts_a_scan(page: Page, engine: JobEngine) -> None:
+    test = page("scan")
+    test.button(key="demo-patch-vgg").click().run()
+    (job,) = engine.jobs()
+    assert job.state == "queued" and job.checkpoint_name == "patch-vgg.safetensors"
+
+
+def test_the_own_model_asks_for_a_file_first(page: Page) -> None:
+    test = fine(page("scan", **{"from": "own"}))
+    assert test.button(key="start").disabled
+    assert "Choose a model first." in words(test)
+
+
+@pytest.mark.parametrize("name", ["live", "verdict", "history", "compare", "fleet"])
+def test_an_empty_history_is_friendly(page: Page, name: str) -> None:
+    assert "**" in words(fine(page(name)))
+
+
+def test_a_waiting_scan_says_its_place(page: Page, engine: JobEngine) -> None:
+    first = engine.submit(demo_request())
+    second = engine.submit(demo_request())
+    test = fine(page("live", job=second))
+    assert "Waiting" in words(test)
+    test.button(key="cancel").click().run()
+    assert engine.job(second).state == "cancelled"
+    assert engine.job(first).state == "queued"
+
+
+def test_a_cancelled_scan_can_go_on(page: Page, engine: JobEngine) -> None:
+    job = engine.submit(demo_request())
+    engine.cancel(job)
+    test = fine(page("live", job=job))
+    assert "cancelled" in words(test)
+    next(b for b in test.button if b.label == "Go on").click().run()
+    assert engine.job(job).state == "queued"
+
+
+@pytest.mark.parametrize("name", ["backdoored", "clean", "failed"])
+def test_every_tab_of_every_kind_of_scan(page: Page, scans: dict[str, str], name: str) -> None:
+    test = page("verdict", scan=scans[name])
+    for tab in TABS:
+        test.query_params["tab"] = tab
+        fine(test.run())
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("backdoored", "backdoored"), ("clean", "no_evidence"), ("failed", "inconclusive")],
+)
+def test_the_first_screen_says_the_verdict(
+    page: Page, scans: dict[str, str], name: str, verdict: str
+) -> None:
+    shown = words(fine(page("verdict", scan=scans[name])))
+    assert VERDICTS[verdict].title in shown
+    assert VERDICTS[verdict].advice in shown
+
+
+def test_a_deep_link_opens_one_sample(page: Page, scans: dict[str, str]) -> None:
+    shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples", sample="8")))
+    assert "Image 8" in shown and "no entry" in shown
+
+
+def test_steps_go_from_sample_to_sample(page: Page, scans: dict[str, str]) -> None:
+    test = page("verdict", scan=scans["backdoored"], tab="samples", sample="0")
+    next(b for b in test.button if b.label == "Next").click().run()
+    assert test.query_params["sample"] in ("4", ["4"])
+    next(b for b in test.button if b.label == "Previous").click().run()
+    assert test.query_params["sample"] in ("0", ["0"])
+
+
+def test_a_deep_link_opens_one_label(page: Page, scans: dict[str, str]) -> None:
+    assert "roundabout" in words(fine(page("verdict", scan=scans["backdoored"], tab="labels",
+                                           label="4")))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"scan": "nothing"}, {"tab": "nothing"}, {"tab": "samples", "sample": "999999"},
+     {"tab": "samples", "sample": "-1"}, {"tab": "labels", "label": "<b>"},
+     {"scan": "../../etc/passwd"}],
+)
+def test_a_wrong_address_is_no_error(
+    page: Page, scans: dict[str, str], parameters: dict[str, str]
+) -> None:
+    fine(page("verdict", **{"scan": scans["backdoored"], **parameters}))
+
+
+def test_a_decision_is_kept(page: Page, scans: dict[str, str], engine: JobEngine) -> None:
+    test = page("verdict", scan=scans["backdoored"])
+    name = next(item for item in test.text_input if item.label == "Your name")
+    name.set_value("Ada")
+    next(item for item in test.text_area if item.label == "Note").set_value("Checked twice.")
+    next(b for b in test.button if b.label == "Save the decision").click().run()
+    (decision,) = engine.dispositions(scans["backdoored"])
+    assert (decision.reviewer, decision.note) == ("Ada", "Checked twice.")
+    assert "Ada" in words(fine(test))
+
+
+def test_the_history_finds_by_text_and_verdict(page: Page, scans: dict[str, str]) -> None:
+    test = fine(page("history", q="clean"))
+    assert len(test.dataframe[0].value) == 1
+    test = fine(page("history", show="verdict:backdoored"))
+    (verdict,) = test.dataframe[0].value["verdict"]
+    assert "Backdoored" in verdict
+    assert "No scan fits" in words(fine(page("history", q="nothing like this")))
+
+
+def test_two_scans_side_by_side(page: Page, scans: dict[str, str]) -> None:
+    shown = words(fine(page("compare", a=scans["backdoored"], b=scans["clean"])))
+    assert "The backdoored one" in shown and "The clean one" in shown
+
+
+def test_the_fleet_is_ranked(page: Page, scans: dict[str, str]) -> None:
+    table = fine(page("fleet")).dataframe[0].value
+    assert table["score"].tolist() == sorted(table["score"], reverse=True)
+
+
+def test_help_explains(page: Page) -> None:
+    shown = words(fine(page("help")))
+    assert "Backdoor" in shown and "Flip rate" in shown
+
+
+def test_hostile_names_are_text(page: Page, engine: JobEngine, tmp_path: Path) -> None:
+    """In Markdown every sign of HTML, links and pictures is escaped or inside code."""
+    report = make_report(samples=12)
+    names = [name[:80].encode("utf-8", "replace").decode() for name in HOSTILE_NAMES]
+    names = [*names[:5], names[8]]
+    masks = dict(zip(names, report.curves.filter_masks.values(), strict=False))
+    report = dataclasses.replace(
+        report,
+        model=dataclasses.replace(report.model, file_name=names[0], class_names=names,
+                                  architecture=names[1]),
+        findings=[r.Finding("high", "file", name, {}) for name in names],
+        samples=[dataclasses.replace(row, id=names[i % 6])
+                 for i, row in enumerate(report.samples)],
+        verdict_reason=" ".join(names),
+        curves=dataclasses.replace(report.curves, filter_masks=masks),
+        pruned_filters=[],
+    )
+    job = add_scan(engine, write_folder(tmp_path / "run", report), title=names[1], tags=names[:1])
+    test = page("verdict", scan=job, sample="0")
+    for tab in TABS:
+        test.query_params["tab"] = tab
+        fine(test.run())
+        for item in (*test.markdown, *test.caption, *test.header, *test.title):
+            text = re.sub(r"`[^`]*`", "", str(item.value))
+            assert not re.search(r"(?<!\\)<", text), text
+            assert "](javascript" not in text
+
+
+def test_a_damaged_report_is_an_error_without_a_traceback(
+    page: Page, scans: dict[str, str], engine: JobEngine
+) -> None:
+    (engine.job(scans["clean"]).run_folder / "report.json").write_text("{")
+    test = page("verdict", scan=scans["clean"])
+    assert not test.exception
+    assert "cannot be read" in words(test) and "Traceback" not in words(test)
+
+
+def test_an_unexpected_error_shows_a_number_only(
+    page: Page, scans: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dashboard import cache
+
+    def fail(folder: Path) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(cache, "report", fail)
+    test = page("verdict", scan=scans["clean"])
+    assert not test.exception
+    assert "server's log" in words(test) and "secret" not in words(test)
