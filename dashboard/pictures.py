@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 
@@ -108,3 +109,8 @@ def sprite_sheet(images: Sequence[np.ndarray], *, columns: int) -> bytes:
         top, left = place // columns * height, place % columns * width
         sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     return png(sheet)
+
+
+def data_address(png_bytes: bytes) -> str:
+    """A PNG as an address that a page can show without a request."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes).decode()

@@ -14,7 +14,7 @@ from rnp_core.architectures import Recognised, build, load_callable, recognise
 from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
-from rnp_core.metrics import predict
+from rnp_core.metrics import clean_accuracy, predict
 from rnp_core.model import Normalization, SuspectModel, take_logits
 
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -152,7 +152,7 @@ def assemble(
             )
             try:
                 model.returns_probabilities = _gives_probabilities(model, screen.images)
-                tried.append((_accuracy(model, screen), -len(tried), model))
+                tried.append((clean_accuracy(model, screen), -len(tried), model))
             except _FAILURES as error:
                 problem = _first_line(error)
     if not tried:
@@ -164,7 +164,7 @@ def assemble(
     finalists.sort(key=lambda entry: -entry[1])
     best, best_accuracy = finalists[0][2], -1.0
     for _, _, model in finalists:
-        accuracy = _accuracy(model, defense_set)
+        accuracy = clean_accuracy(model, defense_set)
         if accuracy > best_accuracy:
             best, best_accuracy = model, accuracy
     with torch.no_grad():
@@ -285,10 +285,6 @@ def _gives_probabilities(model: SuspectModel, images: Tensor) -> bool:
     outputs = take_logits(model.network((images - model._mean) / model._std)).float()
     in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
     return in_range and bool(torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-3))
-
-
-def _accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
-    return float((predict(model, defense_set.images) == defense_set.labels).float().mean())
 
 
 def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> tuple[list[int], float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnp_core.cli_fleet import add_fleet
 from rnp_core.cli_report import add_from_report, add_report, check_from_report, repeat_scan
+from rnp_core.cli_settings import add_settings, read_settings
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
@@ -86,22 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     scan.add_argument("--out", type=Path, required=True, help="folder for the results")
     scan.add_argument("--suspects", type=Path, help="images to triage: folder, zip or npz")
-    scan.add_argument("--arch", help="architecture name or FILE.py:CALLABLE (code that you trust)")
-    scan.add_argument("--num-classes", type=int, help="expected number of classes")
-    scan.add_argument("--class-names", type=Path, help="text file, one class name a line, in order")
     scan.add_argument("--mean", help="channel means, e.g. 0.49,0.48,0.45 (with --std)")
     scan.add_argument("--std", help="channel standard deviations (with --mean)")
-    scan.add_argument(
-        "--normalization",
-        default="auto",
-        help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
-        "or mnist",
-    )
-    scan.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
-    scan.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    scan.add_argument("--threads", type=int, help="CPU threads (default: all)")
-    scan.add_argument("--seed", type=int, default=0)
-    scan.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+    add_settings(scan)
     scan.add_argument("--force", action="store_true", help="replace an earlier scan in --out")
     scan.add_argument("--json", action="store_true", help="print the report as JSON")
     scan.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -172,18 +160,10 @@ def _scan(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         clean=None if clean is None else str(clean),
         out=str(options.out),
         suspects=None if suspects is None else str(suspects),
-        arch=options.arch,
-        num_classes=options.num_classes,
-        class_names=_class_names(options.class_names),
-        normalization=options.normalization,
         mean=_numbers(options.mean, "--mean"),
         std=_numbers(options.std, "--std"),
-        preset=options.preset,
-        seed=options.seed,
-        repair=not options.no_repair,
-        device=options.device,
-        threads=options.threads,
         force=options.force,
+        **read_settings(options),
     )
     limits = _limits(options, SCAN_LIMITS)
     with _Bars(hidden=options.quiet or options.json) as bars:
@@ -223,16 +203,6 @@ def _inputs(options: argparse.Namespace) -> tuple[Path, Path | None, Path | None
 
     demo = find_demo(options.checkpoint.removeprefix(DEMO))
     return demo.checkpoint, options.clean or demo.clean, options.suspects or demo.suspects
-
-
-def _class_names(path: Path | None) -> tuple[str, ...] | None:
-    if path is None:
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read class names from {path}: {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

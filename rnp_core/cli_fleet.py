@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnp_core.cli_settings import add_settings, read_settings
 from rnp_core.errors import ConfigError
 from rnp_core.request import ScanRequest
 
@@ -43,15 +44,7 @@ def add_fleet(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     fleet.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
     fleet.add_argument("--scan-share", type=float, default=1.0, metavar="SHARE",
                        help="share of the models that get a whole scan (default: 1)")
-    fleet.add_argument("--arch", help="architecture name or FILE.py:CALLABLE (code you trust)")
-    fleet.add_argument("--num-classes", type=int)
-    fleet.add_argument("--class-names", type=Path, help="text file, one class name a line")
-    fleet.add_argument("--normalization", default="auto", help="as for `rnp scan`")
-    fleet.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
-    fleet.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    fleet.add_argument("--threads", type=int, help="CPU threads of each scan")
-    fleet.add_argument("--seed", type=int, default=0)
-    fleet.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+    add_settings(fleet)
     fleet.add_argument("--quiet", action="store_true", help="print nothing but errors")
     fleet.set_defaults(run=run_fleet)
 
@@ -84,26 +77,11 @@ def run_fleet(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> ScanRequest:
-    names = None
-    if options.class_names is not None:
-        try:
-            lines = options.class_names.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read class names: {error}") from error
-        names = tuple(line.strip() for line in lines if line.strip())
     return ScanRequest(
         checkpoint="",
         clean=str(options.clean) if options.clean is not None else None,
         out="",
-        arch=options.arch,
-        num_classes=options.num_classes,
-        class_names=names,
-        normalization=options.normalization,
-        preset=options.preset,
-        seed=options.seed,
-        repair=not options.no_repair,
-        device=options.device,
-        threads=options.threads,
+        **read_settings(options),
     )
 
 

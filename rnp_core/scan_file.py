@@ -20,7 +20,7 @@ from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.report import Finding, ScanReport, StageRow
 from rnp_core.request import ScanRequest
 from rnp_core.run_folder import REPAIRED_NAME, THUMBNAILS_NAME, check_target, write_run
-from rnp_core.subject import Subject, load_subject
+from rnp_core.subject import Subject, load_subject, requested_normalization
 from rnp_core.taxonomy import find_rule
 
 
@@ -44,9 +44,6 @@ def scan_request(
         raise ConfigError("this version scans on the CPU; use --device cpu or auto")
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    normalization: str | Normalization = request.normalization
-    if request.mean is not None and request.std is not None:
-        normalization = Normalization(request.mean, request.std, "given")
     config = preset_config(request.preset, seed=request.seed)
     return scan_checkpoint(
         Path(request.checkpoint),
@@ -56,7 +53,7 @@ def scan_request(
         arch=request.arch,
         num_classes=request.num_classes,
         class_names=request.class_names,
-        normalization=normalization,
+        normalization=requested_normalization(request),
         config=dataclasses.replace(config, repair=request.repair),
         environment=environment,
         request=dataclasses.replace(request, force=False).to_dict(),

@@ -16,6 +16,7 @@ from rnp_core.images import ReadImages, read_defense_set, read_suspects
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.offered import choose_clean, choose_poisoned, read_offered_suspects, staged
+from rnp_core.request import ScanRequest
 
 MAX_CLEAN = 2000
 """Clean images used at most; more are sampled by class with the seed."""
@@ -110,6 +111,36 @@ def load_subject(
     return Subject(
         checkpoint, plan.architecture, model, clean, suspects, poisoned_set, (*notes, *more)
     )
+
+
+def load_request(request: ScanRequest, *, with_suspects: bool = True) -> Subject:
+    """What ``request`` names, read and assembled.
+
+    Args:
+        with_suspects: whether the suspects of the request are read; images that came with the
+            checkpoint are either way.
+
+    Raises:
+        RnpError: see :func:`load_subject`.
+    """
+    suspects = request.suspects if with_suspects else None
+    return load_subject(
+        Path(request.checkpoint),
+        Path(request.clean) if request.clean is not None else None,
+        suspects_path=Path(suspects) if suspects is not None else None,
+        arch=request.arch,
+        num_classes=request.num_classes,
+        class_names=request.class_names,
+        normalization=requested_normalization(request),
+        seed=request.seed,
+    )
+
+
+def requested_normalization(request: ScanRequest) -> str | Normalization:
+    """The given mean and std, else the name of a normalisation or "auto"."""
+    if request.mean is not None and request.std is not None:
+        return Normalization(request.mean, request.std, "given")
+    return request.normalization
 
 
 def _plan(checkpoint: Checkpoint, arch: str | None, num_classes: int | None) -> NetworkPlan:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import streamlit as st
+
+from dashboard.pictures import data_address
 
 _HTML = """
 <div class="wall" role="list"></div>
@@ -111,7 +112,7 @@ def gallery(
     _mount(
         key=key,
         data={
-            "sheet": "data:image/png;base64," + base64.b64encode(sheet).decode(),
+            "sheet": data_address(sheet),
             "columns": columns,
             "tiles": [asdict(tile) for tile in tiles],
         },

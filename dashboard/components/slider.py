@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-
 import streamlit as st
+
+from dashboard.pictures import data_address
 
 _HTML = """
 <div class="pair">
@@ -76,11 +76,7 @@ def compare_slider(
     _mount(
         key=key,
         data={
-            "before": _address(before), "after": _address(after),
+            "before": data_address(before), "after": data_address(after),
             "before_name": names[0], "after_name": names[1], "name": name,
         },
     )
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -36,10 +36,19 @@ def isolated_scan(
         cancelled=cancelled,
         on_start=on_start,
     )
-    path = Path(request.out) / "report.json"
+    return read_left_report(Path(request.out))
+
+
+def read_left_report(folder: Path) -> ScanReport:
+    """The report that a child process left in its run folder, without importing torch.
+
+    Raises:
+        ReportError: when there is none that can be read.
+    """
+    path = folder / "report.json"
     try:
         return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ReportError(f"the scan left no readable report at {path}: {error}") from error
 
 

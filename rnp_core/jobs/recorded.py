@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rnp_core.errors import JobError, RnpError
-from rnp_core.isolation import SCAN_LIMITS, IsolationLimits, isolated_scan
+from rnp_core.isolation import SCAN_LIMITS, IsolationLimits, isolated_scan, read_left_report
 from rnp_core.jobs.engine import JobEngine
-from rnp_core.jobs.records import read_scan_report
 from rnp_core.jobs.types import EngineLimits
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import ScanReport
@@ -38,7 +37,7 @@ def recorded_scan(
         with JobEngine(home, run_jobs=False, limits=bounds) as engine:
             if _can_be_read(engine, request):
                 engine.run(request, on_progress=on_progress)
-                return read_scan_report(Path(request.out))
+                return read_left_report(Path(request.out))
     except JobError as error:
         on_warning(f"this scan is not recorded in the history: {error}")
     return isolated_scan(request, limits=limits, on_progress=on_progress)

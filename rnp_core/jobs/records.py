@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rnp_core.errors import JobError, ReportError, RnpError
+from rnp_core.errors import JobError, RnpError
+from rnp_core.isolation import read_left_report
 from rnp_core.jobs.attempt import Order, Outcome
 from rnp_core.jobs.fraction import finished_fraction
 from rnp_core.jobs.store import JobStore
 from rnp_core.jobs.transfer import unpack
 from rnp_core.jobs.types import Job, JobKind
 from rnp_core.progress import Progress
-from rnp_core.report import ScanReport
 
 RESULT_NAMES: dict[JobKind, str] = {"scan": "report.json", "triage": "triage.json"}
 """The file that makes a run folder whole."""
@@ -98,7 +98,7 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
         RnpError: when there is none that can be read.
     """
     if kind == "scan":
-        report = read_scan_report(folder)
+        report = read_left_report(folder)
         return {
             "verdict": report.verdict,
             "backdoor_score": report.backdoor_score,
@@ -113,16 +113,3 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(f"the triage left no readable result at {path}: {error}") from error
-
-
-def read_scan_report(folder: Path) -> ScanReport:
-    """The report in a run folder, without importing torch.
-
-    Raises:
-        ReportError: when there is none that can be read.
-    """
-    path = folder / RESULT_NAMES["scan"]
-    try:
-        return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ReportError(f"the scan left no readable report at {path}: {error}") from error

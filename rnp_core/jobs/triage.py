@@ -16,12 +16,11 @@ from rnp_core.config import preset_config
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ReportError
 from rnp_core.metrics import clean_accuracy
-from rnp_core.model import Normalization
 from rnp_core.pipeline import split
 from rnp_core.progress import OnProgress, Progress
 from rnp_core.request import ScanRequest
 from rnp_core.stages.unlearn import unlearn
-from rnp_core.subject import load_subject
+from rnp_core.subject import load_request
 
 FILE_SCORES = {"critical": 0.95, "high": 0.6}
 """Least score of a checkpoint whose file has a finding of that severity."""
@@ -43,18 +42,7 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
     on_progress(Progress("load", 0, 1, Path(request.checkpoint).name))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    normalization: str | Normalization = request.normalization
-    if request.mean is not None and request.std is not None:
-        normalization = Normalization(request.mean, request.std, "given")
-    subject = load_subject(
-        Path(request.checkpoint),
-        Path(request.clean) if request.clean is not None else None,
-        arch=request.arch,
-        num_classes=request.num_classes,
-        class_names=request.class_names,
-        normalization=normalization,
-        seed=request.seed,
-    )
+    subject = load_request(request, with_suspects=False)
     on_progress(Progress("load", 1, 1, subject.architecture))
     config = preset_config("quick", seed=request.seed)
     fit, held_out = split(_few(subject.clean.images), config.holdout_share, config.seed)

@@ -170,25 +170,12 @@ def scan_same_files(
     Raises:
         ReportError: when checkpoint or images are others.
     """
-    from rnp_core.model import Normalization
     from rnp_core.report_rows import data_facts
     from rnp_core.scan_file import scan_request
-    from rnp_core.subject import load_subject
+    from rnp_core.subject import load_request
 
     request = ScanRequest.from_dict(payload["request"])
-    normalization: str | Normalization = request.normalization
-    if request.mean is not None and request.std is not None:
-        normalization = Normalization(request.mean, request.std, "given")
-    subject = load_subject(
-        Path(request.checkpoint),
-        Path(request.clean) if request.clean is not None else None,
-        suspects_path=Path(request.suspects) if request.suspects is not None else None,
-        arch=request.arch,
-        num_classes=request.num_classes,
-        class_names=request.class_names,
-        normalization=normalization,
-        seed=request.seed,
-    )
+    subject = load_request(request)
     suspects = subject.suspects.images if subject.suspects else None
     facts = data_facts(subject.clean.images, suspects, subject.model.num_classes)
     found = {

@@ -11,13 +11,14 @@ import pytest
 
 from dashboard.wording import TABS
 from rnp_core import JobEngine
-from tests.dashboard.browser import CHROMIUM, Server, new_page, open_page, serving, settle
+from tests.dashboard.browser import Server, new_page, open_page, serving, settle
 from tests.dashboard.folders import clean_report, make_report, write_folder
 from tests.dashboard.homes import add_scan
+from tests.helpers.chromium import CHROMIUM
 from tests.helpers.hostile_files import corpus
 from tests.helpers.tiny_files import write_clean, write_model
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 pytestmark = [
     pytest.mark.slow,
@@ -52,14 +53,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(root / "home", root / "log", "--max-upload", "1") as running:
         running.ids = ids  # type: ignore[attr-defined]
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as tools:
-        chromium = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def path_of(server: Server, name: str) -> str:

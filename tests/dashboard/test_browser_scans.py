@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard.browser import CHROMIUM, Server, new_page, open_page, serving, settle
+from tests.dashboard.browser import Server, new_page, open_page, serving, settle
+from tests.helpers.chromium import CHROMIUM
 from tests.helpers.tiny_files import write_clean, write_model
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
@@ -33,14 +34,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
         log = running.log.read_text()
         assert "Traceback" not in log, log[-3000:]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as tools:
-        chromium = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def call(server: Server, path: str, data: dict[str, Any] | None = None) -> dict[str, Any]:

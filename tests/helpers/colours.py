@@ -6,7 +6,6 @@ a plain CNN, and answers right under every usual normalisation.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +13,24 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.helpers.layout_files import network
+
 CLASSES = 4
 SIDE = 12
 
 
 def colour_network() -> nn.Module:
     """Answers with the colour of the image."""
-    network = nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(3, 4, 3, padding=1, bias=False),
-            bn1=nn.BatchNorm2d(4),
-            relu=nn.ReLU(),
-            pool=nn.AdaptiveAvgPool2d(1),
-            flat=nn.Flatten(),
-            fc=nn.Linear(4, 4),
-        )
-    )
+    coloured = network()
     mixing = torch.tensor(
         [[1.0, -0.5, -0.5], [-0.5, 1.0, -0.5], [-0.5, -0.5, 1.0], [0.3, 0.3, 0.3]]
     )
     with torch.no_grad():
-        network.conv1.weight.zero_()
-        network.conv1.weight[:, :, 1, 1] = mixing
-        network.fc.weight.copy_(8 * torch.eye(4))
-        network.fc.bias.zero_()
-    return network.eval()
+        coloured.conv1.weight.zero_()
+        coloured.conv1.weight[:, :, 1, 1] = mixing
+        coloured.fc.weight.copy_(8 * torch.eye(4))
+        coloured.fc.bias.zero_()
+    return coloured.eval()
 
 
 def colour_images(count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

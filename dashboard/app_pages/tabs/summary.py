@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import cache, known, state
+from dashboard import cache, state
 from dashboard.pictures import clearest, paste_trigger, png, split_strip
 from dashboard.views import actions, verdict
-from rnp_core import Job, ScanReport
+from rnp_core import Job, ScanReport, calibration_scores
 
 
 def show(job: Job, report: ScanReport) -> None:
     """Draw the tab."""
     left, right = st.columns([2.1, 1])
     with left:
-        verdict.render_headline(report, job, known.calibration())
+        verdict.render_headline(report, job, calibration_scores())
     with right:
         verdict.render_suspect_label(report, job, preview(job, report))
     verdict.render_numbers(report)

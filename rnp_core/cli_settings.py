@@ -1,0 +1,60 @@
+"""Options that every command with scans takes, and the fields of a scan request they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rnp_core.errors import ConfigError
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the options to the parser of a command."""
+    command.add_argument(
+        "--arch", help="architecture name or FILE.py:CALLABLE (code that you trust)"
+    )
+    command.add_argument("--num-classes", type=int, help="expected number of classes")
+    command.add_argument(
+        "--class-names", type=Path, help="text file, one class name a line, in order"
+    )
+    command.add_argument(
+        "--normalization",
+        default="auto",
+        help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
+        "or mnist",
+    )
+    command.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--threads", type=int, help="CPU threads of each scan (default: all)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+
+
+def read_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say, as fields of :class:`rnp_core.request.ScanRequest`.
+
+    Raises:
+        ConfigError: when the class names cannot be read.
+    """
+    return {
+        "arch": options.arch,
+        "num_classes": options.num_classes,
+        "class_names": _class_names(options.class_names),
+        "normalization": options.normalization,
+        "preset": options.preset,
+        "seed": options.seed,
+        "repair": not options.no_repair,
+        "device": options.device,
+        "threads": options.threads,
+    }
+
+
+def _class_names(path: Path | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read class names from {path}: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
