@@ -112,8 +112,8 @@ def draw_filter_maps(
 
 
 def first_other(defense_set: DefenseSet, label: int) -> Tensor:
-    """The first clean image that is not of ``label``, ``(1, C, H, W)``."""
-    index = int(torch.nonzero(defense_set.labels != label)[0])
+    """The first clean image that is not of ``label``, ``(1, C, H, W)``; any where all are."""
+    index = int((defense_set.labels != label).int().argmax())
     return defense_set.images[index : index + 1]
 
 

@@ -33,6 +33,11 @@ def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
     return float((predict(model, defense_set.images) == defense_set.labels).float().mean())
 
 
+def above_chance(share: float, classes: int) -> float:
+    """The accuracy that lies ``share`` of the way from guessing among ``classes`` to 1; [0, 1]."""
+    return 1 / classes + share * (1 - 1 / classes)
+
+
 def flip_rate(model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet) -> float:
     """Share of clean images of other classes that a recovered trigger turns into its label; [0, 1].
 

@@ -86,7 +86,8 @@ class SuspectModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, num_classes)`` of ``images`` ``(N, C, H, W)`` in [0, 1]."""
-        output = take_logits(self.network((images - self._mean) / self._std))
+        pixels = (images.contiguous() - self._mean) / self._std
+        output = take_logits(self.network(pixels))
         if self.returns_probabilities:
             output = output.float().clamp_min(torch.finfo(torch.float32).tiny).log()
         return output

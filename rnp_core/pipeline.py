@@ -36,6 +36,7 @@ from rnp_core.report_rows import (
     thumbnails,
     trigger_rows,
 )
+from rnp_core.stage_findings import failed_stage_findings, removal_findings, sample_findings
 from rnp_core.stage_log import StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
@@ -43,9 +44,9 @@ from rnp_core.stages.prune import group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
 from rnp_core.stages.samples import SampleScores, score_samples
-from rnp_core.stages.target_label import LabelEvidence, weigh_labels
+from rnp_core.stages.target_label import LabelEvidence, best_trigger, weigh_labels
 from rnp_core.stages.triggers import recover_triggers
-from rnp_core.stages.unlearn import UnlearnResult, unlearn
+from rnp_core.stages.unlearn import UnlearnResult, unlearn, with_clean_statistics
 from rnp_core.stages.verdict import judge
 from rnp_core.version import VERSION
 
@@ -107,7 +108,7 @@ def scan(
         ScanCancelled: when the callback raises it.
     """
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
-    suspect = suspect.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _check_suspects(suspects, suspect)
     warning = check_labels(suspect, defense_set)
     findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
@@ -137,7 +138,6 @@ def scan(
         )
         or {}
     )
-    names = [suspect.class_name(label) for label in range(suspect.num_classes)]
     labels = (
         log.run(
             "target label",
@@ -147,6 +147,7 @@ def scan(
         )
         or ()
     )
+    names = [suspect.class_name(label) for label in range(suspect.num_classes)]
     correct = int((predict(suspect, held_out.images) == held_out.labels).sum())
     judgement = judge(
         labels,
@@ -160,33 +161,12 @@ def scan(
     suspected = judgement.suspected_target_labels
 
     removal = _remove(log, suspect, recovered, fit, suspected, labels, found, config, on_progress)
-    repaired = removal.model if removal else suspect.copy()
-    if removal and removal.fine_tuned:
-        findings.append(
-            Finding(
-                "info",
-                "removal",
-                "The repaired model was pruned and then fine-tuned on the clean images with the "
-                "recovered triggers; its weights differ beyond the pruned filters.",
-                {"pruned": len(removal.pruned.filters), "disarmed": removal.pruned.disarmed},
-                "RNP004",
-            )
-        )
-
-    scores = None
-    if suspects is None:
-        log.skip("samples", "no suspect images given")
-    else:
-        scores = log.run(
-            "samples",
-            lambda: score_samples(
-                suspect, repaired, suspects, held_out, max_fpr=config.max_sample_fpr
-            ),
-        )
+    repaired = removal.model if removal and removal.changed else None
+    scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
-    shown = _shown_triggers(found, labels, suspected)
-    rows = trigger_rows(shown, suspect, repaired, held_out, pictures)
+    shown = _shown_triggers(found, labels, suspected, config)
+    triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
     attributions = log.run(
         "attributions",
         lambda: _explain(
@@ -203,6 +183,11 @@ def scan(
             on_progress,
         ),
     )
+    removing = next(row for row in log.rows if row.name == "removal")
+    findings += removal_findings(suspected, removal, removing, triggers)
+    findings += sample_findings(scores)
+    findings += failed_stage_findings(log.rows)
+    cleaned = repaired or suspect.copy()
     report = ScanReport(
         tool_version=VERSION,
         created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -217,24 +202,27 @@ def scan(
         findings=findings,
         suspected_target_labels=list(suspected),
         labels=[label_row(row, names[row.label]) for row in labels],
-        triggers=rows,
+        triggers=triggers,
         pruned_filters=[
             FilterRow(f.layer, f.index, f.mask_value, f.score)
             for f in (removal.pruned.filters if removal else ())
         ],
-        accuracy=accuracy_facts(correct, repaired, held_out, rows),
-        samples=sample_rows(suspects, scores, unlearned),
+        accuracy=accuracy_facts(correct, cleaned, held_out, triggers),
+        samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
         attributions=attributions or [],
         stages=log.rows,
         curves=curves(unlearned, recovered, removal),
         files={},
     )
-    return ScanResult(report, repaired, pictures, thumbnails(suspects, scores))
+    return ScanResult(report, cleaned, pictures, thumbnails(suspects, scores))
 
 
 def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet, DefenseSet]:
     """Part the clean images into a fitting part and a held-out part of about ``share``, by class.
+
+    Fractions of an image carry over to the next class, so that sets with one image a class are
+    parted too.
 
     Raises:
         DataError: when one part would be empty.
@@ -242,16 +230,27 @@ def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet,
     generator = torch.Generator().manual_seed(seed)
     held: list[Tensor] = []
     fit: list[Tensor] = []
+    due = 0.0
     for label in defense_set.labels.unique().tolist():
         members = torch.nonzero(defense_set.labels == label).flatten()
         members = members[torch.randperm(len(members), generator=generator)]
-        count = round(share * len(members))
+        due += share * len(members)
+        count = min(round(due), len(members))
+        due -= count
         held.append(members[:count])
         fit.append(members[count:])
     parts = [torch.cat(part).sort().values for part in (fit, held)]
     if any(len(part) == 0 for part in parts):
         raise DataError(f"expected more clean images to hold some out, got {len(defense_set)}")
     return defense_set.subset(parts[0]), defense_set.subset(parts[1])
+
+
+def _check_suspects(suspects: SuspectSet | None, model: SuspectModel) -> None:
+    if suspects is not None and tuple(suspects.images.shape[1:]) != tuple(model.input_shape):
+        raise DataError(
+            f"expected suspect images of shape {tuple(model.input_shape)}, those of the model, "
+            f"got {tuple(suspects.images.shape[1:])}"
+        )
 
 
 def _recover(
@@ -304,7 +303,34 @@ def _remove(
             found,
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
+            min_flip_rate=config.weights.min_flip_rate,
             on_progress=on_progress,
+        ),
+    )
+
+
+def _triage(
+    log: StageLog,
+    model: SuspectModel,
+    repaired: SuspectModel | None,
+    unlearned: UnlearnResult | None,
+    suspects: SuspectSet | None,
+    fit: DefenseSet,
+    held_out: DefenseSet,
+    config: ScanConfig,
+) -> SampleScores | None:
+    if suspects is None:
+        log.skip("samples", "no suspect images given")
+        return None
+    return log.run(
+        "samples",
+        lambda: score_samples(
+            model,
+            repaired,
+            suspects,
+            held_out,
+            unlearned=with_clean_statistics(unlearned.model, fit.images) if unlearned else None,
+            max_fpr=config.max_sample_fpr,
         ),
     )
 
@@ -313,22 +339,25 @@ def _shown_triggers(
     found: dict[str, tuple[RecoveredTrigger, ...]],
     labels: Sequence[LabelEvidence],
     suspected: Sequence[int],
+    config: ScanConfig,
 ) -> list[RecoveredTrigger]:
-    """Triggers for the report: every kind for suspected labels, else the best of the top label."""
-    everything = [trigger for triggers in found.values() for trigger in triggers]
-    if suspected:
-        chosen = [t for label in suspected for t in everything if t.label == label]
-        kind = {label: labels[label].kind for label in suspected}
-        return sorted(chosen, key=lambda t: (suspected.index(t.label), t.kind != kind[t.label]))
-    if not labels:
-        return []
-    top = max(labels, key=lambda row: row.score).label
-    return [t for t in everything if t.label == top][:1]
+    """Triggers for the report, most suspicious label first: every kind for suspected labels, the
+    kind that speaks loudest for the others; first of a label is the one that its score rests on.
+    """
+    shown = []
+    for row in sorted(labels, key=lambda row: (-row.score, row.label)):
+        kinds = [k for k, triggers in found.items() if any(t.label == row.label for t in triggers)]
+        kinds.sort(key=lambda kind: kind != row.kind)
+        shown += [
+            best_trigger(found[kind], row.label, min_flip_rate=config.weights.min_flip_rate)
+            for kind in (kinds if row.label in suspected else kinds[:1])
+        ]
+    return shown
 
 
 def _explain(
     model: SuspectModel,
-    repaired: SuspectModel,
+    repaired: SuspectModel | None,
     held_out: DefenseSet,
     suspects: SuspectSet | None,
     scores: SampleScores | None,
@@ -348,11 +377,13 @@ def _explain(
     if suspects is not None and scores is not None:
         order = scores.suspicion_score.argsort(descending=True, stable=True).tolist()
         flagged = [i for i in order if scores.flagged[i]][: config.attributed_samples]
-        items += [(i, suspects.images[i], int(scores.predicted[i])) for i in flagged]
+        predicted = scores.predicted.tolist()
+        targets = [c if c in suspected or not suspected else suspected[0] for c in predicted]
+        items += [(i, suspects.images[i], targets[i]) for i in flagged]
     if not items:
         return []
     rows = draw_attributions(
-        [("original", model), ("repaired", repaired)],
+        [("original", model), *([("repaired", repaired)] if repaired else [])],
         items,
         pictures,
         seed=config.seed,

@@ -105,17 +105,23 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
 def trigger_rows(
     triggers: Sequence[RecoveredTrigger],
     model: SuspectModel,
-    repaired: SuspectModel,
+    repaired: SuspectModel | None,
     held_out: DefenseSet,
     pictures: dict[str, bytes],
 ) -> list[TriggerRow]:
-    """Rows of the triggers; their pictures are added to ``pictures``."""
+    """Rows of the triggers; their pictures are added to ``pictures``.
+
+    Args:
+        triggers: at most one for each label and kind.
+        repaired: None when nothing was removed, so that the flip rates stay.
+    """
     rows = []
     for trigger in triggers:
         paths = draw_trigger(trigger, held_out, pictures)
-        others = held_out.subset(torch.nonzero(held_out.labels != trigger.label).flatten())
-        triggered = trigger.apply(others.images)
-        before, after = (predict(m, triggered) == trigger.label for m in (model, repaired))
+        others = held_out.labels != trigger.label
+        labels = held_out.labels[others]
+        before = _hits(model, trigger, held_out.images[others])
+        after = before if repaired is None else _hits(repaired, trigger, held_out.images[others])
         rows.append(
             TriggerRow(
                 label=trigger.label,
@@ -126,11 +132,18 @@ def trigger_rows(
                 mask_png=paths.mask_png,
                 pattern_png=paths.pattern_png,
                 preview_png=paths.preview_png,
-                flip_rate_per_class=_per_class(before, others.labels, model.num_classes),
-                flip_rate_per_class_repaired=_per_class(after, others.labels, model.num_classes),
+                flip_rate_per_class=_per_class(before, labels, model.num_classes),
+                flip_rate_per_class_repaired=_per_class(after, labels, model.num_classes),
             )
         )
     return rows
+
+
+def _hits(model: SuspectModel, trigger: RecoveredTrigger, images: Tensor) -> Tensor:
+    """``(N,)`` bool, whether each triggered image is predicted as the trigger's label."""
+    if len(images) == 0:
+        return torch.zeros(0, dtype=torch.bool)
+    return predict(model, trigger.apply(images)) == trigger.label
 
 
 def _share(hits: Tensor) -> float:
@@ -160,19 +173,17 @@ def accuracy_facts(
     )
 
 
-def sample_rows(
-    suspects: SuspectSet | None, scores: SampleScores | None, unlearned: UnlearnResult | None
-) -> list[SampleRow]:
+def sample_rows(suspects: SuspectSet | None, scores: SampleScores | None) -> list[SampleRow]:
     """One row per suspect, in input order."""
     if suspects is None or scores is None:
         return []
-    by_unlearned = predict(unlearned.model, suspects.images).tolist() if unlearned else None
+    by_unlearned = scores.predicted_unlearned
     return [
         SampleRow(
             index=index,
             id=name,
             predicted=int(scores.predicted[index]),
-            predicted_unlearned=by_unlearned[index] if by_unlearned else None,
+            predicted_unlearned=None if by_unlearned is None else int(by_unlearned[index]),
             predicted_repaired=int(scores.predicted_repaired[index]),
             suspicion_score=float(scores.suspicion_score[index]),
             flagged=bool(scores.flagged[index]),

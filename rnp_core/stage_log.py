@@ -42,11 +42,14 @@ class StageLog:
             return kept
         try:
             result = stage()
-        except ScanCancelled:
+        except (ScanCancelled, MemoryError):
             raise
-        except (RnpError, RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:  # a network of the caller's may raise anything
             _log.warning("stage %s failed", name, exc_info=True)
-            message = (str(error) or type(error).__name__).splitlines()[0]
+            kind, lines = type(error).__name__, str(error).strip().splitlines()
+            message = lines[0] if lines else kind
+            if lines and not isinstance(error, RnpError):
+                message = f"{kind}: {message}"
             self.rows.append(StageRow(name, "failed", time.perf_counter() - start, message))
             return None
         self.rows.append(StageRow(name, "done", time.perf_counter() - start))

@@ -19,6 +19,7 @@ from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
 
 _CHECKED = 96
 """Images, evenly spaced, on which the flip rate of a finished trigger is measured at most. A fixed
@@ -27,13 +28,23 @@ number, because every new batch size costs the convolution library a set-up."""
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """Settings of :func:`invert`."""
+    """Settings of :func:`invert`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     steps: int = 100  # Adam steps
     batch_size: int = 8  # images a label and step
     goal: float = 0.85  # smoothed flip rate at which a trigger counts as working
     weight_rate: float = 0.10  # relative change of the size weight a step
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "steps", 0)
+        check_range(self, "batch_size", 1)
+        check_range(self, "goal", 0, 1)
+        check_range(self, "weight_rate", 0, 10)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 from rnp_core.model import SuspectModel, take_logits
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -69,7 +69,7 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
             output: object,
         ) -> None:
             source = id(inputs[0] if inputs else named_inputs.get("input"))
-            if isinstance(module, _BATCH_NORMS) and source in outputs:
+            if isinstance(module, _BATCH_NORMS) and module.affine and source in outputs:
                 followed_by_norm.add(outputs[source])
             if isinstance(output, Tensor):
                 outputs[id(output)] = name
@@ -136,14 +136,24 @@ def prune_filters(model: SuspectModel, filters: Mapping[str, Sequence[int]]) -> 
 
     Args:
         filters: layer name to filter indices.
+
+    Raises:
+        ConfigError: for a layer without weights, or a filter that it does not have.
     """
     pruned = model.copy()
     modules = dict(pruned.network.named_modules())
     with torch.no_grad():
         for name, indices in filters.items():
+            module = modules.get(name)
+            weight = getattr(module, "weight", None)
+            if not isinstance(weight, Tensor):
+                raise ConfigError(f"expected a layer with weights, the network has no such {name}")
+            count = len(weight)
+            wrong = [index for index in indices if not 0 <= index < count]
+            if wrong:
+                raise ConfigError(f"expected filters of {name} from 0 to {count - 1}, got {wrong}")
             chosen = torch.as_tensor(list(indices), dtype=torch.int64)
-            module = modules[name]
-            for parameter in (module.weight, module.bias):
+            for parameter in (weight, getattr(module, "bias", None)):
                 if isinstance(parameter, Tensor):
                     parameter[chosen] = 0.0
     return pruned

@@ -16,6 +16,7 @@ from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
 from rnp_core.stages.filter_mask import prune_filters
 from rnp_core.stages.recover import RecoverResult
 
@@ -35,9 +36,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_accuracy_drop", "target_flip_rate", "max_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ConfigError(f"expected {name} in [0, 1], got {value}")
+            check_range(self, name, 0, 1)
         if not self.growth > 1:
             raise ConfigError(f"expected a growth above 1, got {self.growth}")
 

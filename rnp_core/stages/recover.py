@@ -13,6 +13,7 @@ from torch.func import functional_call
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
 from rnp_core.stages.filter_mask import MaskableLayer, full_mask, masked_parameters
 from rnp_core.stages.sampling import augment, epoch_batches
 from rnp_core.stages.unlearn import use_batch_statistics
@@ -20,7 +21,11 @@ from rnp_core.stages.unlearn import use_batch_statistics
 
 @dataclass(frozen=True)
 class RecoverConfig:
-    """Settings of :func:`recover`."""
+    """Settings of :func:`recover`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     steps: int = 30  # gradient steps (official: 20 epochs of 4 batches)
     batch_size: int = 128  # images (official)
@@ -28,6 +33,13 @@ class RecoverConfig:
     momentum: float = 0.9  # SGD (official)
     loss_weight: float = 0.2  # factor on the cross-entropy (official alpha)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "steps", 1)
+        check_range(self, "batch_size", 2)
+        check_range(self, "learning_rate", 1e-9, 100)
+        check_range(self, "momentum", 0, 0.999)
+        check_range(self, "loss_weight", 1e-9, 100)
 
 
 @dataclass(frozen=True, eq=False)

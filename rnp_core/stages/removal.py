@@ -13,7 +13,7 @@ from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
-from rnp_core.stages.target_label import LabelEvidence
+from rnp_core.stages.target_label import LabelEvidence, ScoreWeights, best_trigger
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,11 @@ class RemovalResult:
     fine_tuned: bool
     triggers: tuple[RecoveredTrigger, ...]
 
+    @property
+    def changed(self) -> bool:
+        """Whether ``model`` differs from the model that was given."""
+        return self.fine_tuned or bool(self.pruned.filters)
+
 
 def remove_backdoor(
     model: SuspectModel,
@@ -42,6 +47,7 @@ def remove_backdoor(
     *,
     pruning: PruneConfig = PruneConfig(),
     repairing: RepairConfig | None = RepairConfig(),
+    min_flip_rate: float = ScoreWeights().min_flip_rate,
     on_progress: OnProgress = ignore_progress,
 ) -> RemovalResult:
     """Remove the backdoors towards the suspected labels; without any, the model stays as it is.
@@ -53,9 +59,10 @@ def remove_backdoor(
         suspected: evidence of the suspected labels.
         found: kind to recovered triggers of all labels.
         repairing: None leaves the repair step out.
+        min_flip_rate: from which a trigger works, as in the evidence.
     """
     chosen = [
-        min((t for t in found[row.kind] if t.label == row.label), key=lambda t: t.size)
+        best_trigger(found[row.kind], row.label, min_flip_rate=min_flip_rate)
         for row in suspected
         if row.kind
     ]

@@ -22,6 +22,7 @@ from rnp_core.errors import ConfigError
 from rnp_core.inversion import KINDS, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
 
 _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
@@ -29,7 +30,11 @@ _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 
 @dataclass(frozen=True)
 class RepairConfig:
-    """Settings of :func:`repair`."""
+    """Settings of :func:`repair`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     steps: int = 40  # SGD steps of the model
     warm_up: int = 20  # steps of each trigger alone, before the model moves
@@ -39,6 +44,15 @@ class RepairConfig:
     learning_rate: float = 0.03  # falls to 0 along a cosine
     momentum: float = 0.9
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "steps", 1)
+        check_range(self, "warm_up", 0)
+        check_range(self, "copies", 1)
+        check_range(self, "batch_size", 1)
+        check_range(self, "triggered_share", 0, 1)
+        check_range(self, "learning_rate", 1e-9, 10)
+        check_range(self, "momentum", 0, 0.999)
 
 
 def repair(

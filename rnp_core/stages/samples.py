@@ -1,20 +1,25 @@
 """Triage of suspect images: what the repaired model no longer believes.
 
 A poisoned image owes its prediction to the backdoor, so the repaired model takes it back; a clean
-image keeps its class in both.
+image keeps its class in both. Where nothing was repaired, the unlearned model stands in: it has
+forgotten the clean images and not the backdoor (RNP, section 4.4), so that a poisoned image keeps
+its class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet, SuspectSet
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 from rnp_core.metrics import clean_threshold, predict_probabilities
 from rnp_core.model import SuspectModel
+
+Basis = Literal["repaired", "unlearned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,66 +28,89 @@ class SampleScores:
 
     Attributes:
         predicted: ``(N,)`` class by the original model.
-        predicted_repaired: ``(N,)`` class by the repaired model.
+        predicted_repaired: ``(N,)`` class by the repaired model; by the original without one.
+        predicted_unlearned: ``(N,)`` class by the unlearned model, None without one.
         suspicion_score: ``(N,)`` in [0, 1], higher is more suspicious.
         flagged: ``(N,)`` bool, score above ``threshold``.
         threshold: from clean images only; at most ``max_fpr`` of them score above it.
         max_fpr: share of clean images that may be flagged.
+        basis: the model that the original was compared with.
     """
 
     predicted: Tensor
     predicted_repaired: Tensor
+    predicted_unlearned: Tensor | None
     suspicion_score: Tensor
     flagged: Tensor
     threshold: float
     max_fpr: float
+    basis: Basis
 
 
 def score_samples(
     model: SuspectModel,
-    repaired: SuspectModel,
+    repaired: SuspectModel | None,
     suspects: SuspectSet,
     clean: DefenseSet,
     *,
+    unlearned: SuspectModel | None = None,
     max_fpr: float = 0.01,
     min_threshold: float = 0.05,
 ) -> SampleScores:
-    """Score suspects by the probability of the predicted class that the repair took away.
+    """Score suspects by the probability of the predicted class ``c`` in another model.
 
-    The score is ``p(c | x) - p_repaired(c | x)`` for the class ``c`` that the original model
-    predicts, cut at 0.
+    With a repaired model the score is what the repair took away, ``p(c | x) - p_repaired(c | x)``
+    cut at 0. Without one it is what unlearning left, ``p_unlearned(c | x)``, which is weaker.
 
     Args:
+        repaired: None when nothing was removed.
         clean: clean images that the repair was not fitted on; they set the threshold.
+        unlearned: in eval mode with statistics of clean images, see
+            :func:`rnp_core.stages.unlearn.with_clean_statistics`.
         max_fpr: share of clean images that may score above the threshold; [0, 1).
-        min_threshold: a smaller difference is never flagged.
+        min_threshold: a smaller score is never flagged.
 
     Raises:
+        ConfigError: with neither a repaired nor an unlearned model.
         ModelError: when one of the models gives NaN on an image, which would pass as unsuspicious.
         ValueError: when ``max_fpr`` is outside [0, 1).
     """
-    model, repaired = model.copy(), repaired.copy()
-    clean_scores, _, _ = _taken_back(model, repaired, clean.images)
-    scores, predicted, predicted_repaired = _taken_back(model, repaired, suspects.images)
+    if repaired is None and unlearned is None:
+        raise ConfigError("expected a repaired or an unlearned model to compare with, got neither")
+    basis: Basis = "unlearned" if repaired is None else "repaired"
+    other = (unlearned if repaired is None else repaired).copy()  # type: ignore[union-attr]
+    model = model.copy()
+    clean_scores, _, _ = _compare(model, other, clean.images, basis)
+    scores, predicted, predicted_other = _compare(model, other, suspects.images, basis)
     threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))
+    by_unlearned = None
+    if unlearned is not None:
+        by_unlearned = (
+            predicted_other
+            if basis == "unlearned"
+            else predict_probabilities(unlearned.copy(), suspects.images).argmax(1)
+        )
     return SampleScores(
         predicted=predicted,
-        predicted_repaired=predicted_repaired,
+        predicted_repaired=predicted if repaired is None else predicted_other,
+        predicted_unlearned=by_unlearned,
         suspicion_score=scores,
         flagged=scores > threshold,
         threshold=threshold,
         max_fpr=max_fpr,
+        basis=basis,
     )
 
 
-def _taken_back(
-    model: SuspectModel, repaired: SuspectModel, images: Tensor
+def _compare(
+    model: SuspectModel, other: SuspectModel, images: Tensor, basis: Basis
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Score of each image, and its class by ``model`` and by ``other``."""
     before = predict_probabilities(model, images)
-    after = predict_probabilities(repaired, images)
+    after = predict_probabilities(other, images)
     confidence, predicted = before.max(1)
     kept = after.gather(1, predicted[:, None]).squeeze(1)
-    taken = confidence - kept
-    if undefined := int(taken.isnan().sum()):
+    if undefined := int((confidence - kept).isnan().sum()):
         raise ModelError(f"expected numbers from both models, got NaN on {undefined} image(s)")
-    return taken.clamp(0, 1), predicted, torch.argmax(after, 1)
+    score = kept if basis == "unlearned" else confidence - kept
+    return score.clamp(0, 1), predicted, torch.argmax(after, 1)

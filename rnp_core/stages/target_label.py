@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import anomaly_index
+from rnp_core.ranges import check_range
 
 SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
@@ -23,13 +24,23 @@ SIZE_SPREAD = 0.28
 
 @dataclass(frozen=True)
 class ScoreWeights:
-    """Logistic model of a label's score; ``docs/results.md`` says on which models it was chosen."""
+    """Logistic model of a label's score; ``docs/results.md`` says on which models it was chosen.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     bias: float = -2.6
     outlier: float = 4.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     min_flip_rate: float = 0.5  # a trigger that flips less does not count as small
+
+    def __post_init__(self) -> None:
+        check_range(self, "min_flip_rate", 0, 1)
+        check_range(self, "bias", -100, 100)
+        for name in ("outlier", "share", "share_without_norm"):
+            check_range(self, name, 0, 100)
 
 
 @dataclass(frozen=True)
@@ -80,17 +91,15 @@ def weigh_labels(
     ratios: dict[str, np.ndarray] = {}
     norms = np.full(count, np.nan)
     for kind, found in triggers.items():
-        sizes = np.full(count, np.nan)
-        for trigger in found:
-            if trigger.flip_rate >= weights.min_flip_rate:
-                sizes[trigger.label] = np.fmin(sizes[trigger.label], trigger.size)
-        median = np.nanmedian([trigger.size for trigger in found])
-        ratios[kind] = sizes / median
-        for trigger in found:
-            if np.isnan(sizes[trigger.label]):
-                ratios[kind][trigger.label] = max(1.0, trigger.size / median)
-        if kind == "patch":
-            norms = np.fmin(norms, sizes)
+        median = float(np.median([trigger.size for trigger in found]))
+        ratios[kind] = np.full(count, np.nan)
+        for label in {trigger.label for trigger in found}:
+            best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
+            works = best.flip_rate >= weights.min_flip_rate
+            ratio = best.size / median
+            ratios[kind][label] = ratio if works else max(1.0, ratio)
+            if kind == "patch" and works:
+                norms[label] = best.size
     anomalies = anomaly_index(norms) if np.isfinite(norms).any() else norms
 
     evidence = []
@@ -114,6 +123,23 @@ def weigh_labels(
             )
         )
     return tuple(evidence)
+
+
+def best_trigger(
+    triggers: Sequence[RecoveredTrigger], label: int, *, min_flip_rate: float
+) -> RecoveredTrigger:
+    """Of the triggers for ``label``, the smallest that works; where none does, the one that flips
+    most.
+
+    Args:
+        triggers: of one kind, at least one of them for ``label``.
+        min_flip_rate: from which a trigger works; [0, 1].
+    """
+    own = [trigger for trigger in triggers if trigger.label == label]
+    working = [trigger for trigger in own if trigger.flip_rate >= min_flip_rate]
+    if working:
+        return min(working, key=lambda trigger: trigger.size)
+    return max(own, key=lambda trigger: (trigger.flip_rate, -trigger.size))
 
 
 def suspected_target_labels(

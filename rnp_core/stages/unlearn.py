@@ -15,12 +15,19 @@ from torch import Tensor, nn
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
+
+_ABOVE_EVEN = 0.05  # accuracy above 1 / K that counts as forgotten where 1 / K is large
 
 
 @dataclass(frozen=True)
 class UnlearnConfig:
-    """Settings of :func:`unlearn`."""
+    """Settings of :func:`unlearn`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     stop_accuracy: float = 0.20  # stop when the smoothed batch accuracy falls to this (official)
     max_steps: int = 120  # gradient steps; the official code allows 21 epochs
@@ -28,6 +35,13 @@ class UnlearnConfig:
     relative_step: float = 0.004  # length of one step / norm of all parameters
     momentum: float = 0.9  # of the direction (official SGD momentum)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "stop_accuracy", 0, 1)
+        check_range(self, "momentum", 0, 0.999)
+        check_range(self, "relative_step", 1e-9, 1)
+        check_range(self, "max_steps", 0)
+        check_range(self, "batch_size", 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +56,8 @@ class UnlearnResult:
         distance: ``(steps + 1,)`` path length so far, relative to the norm of the parameters.
         unlearned_shares: ``(K,)`` shares over the whole defence set after the last step, with
             batch statistics.
-        collapsed: whether ``stop_accuracy`` was reached.
+        collapsed: whether ``stop_accuracy`` was reached; with fewer than seven classes, whether
+            the accuracy came close to that of a model that gives one class only.
         used_batch_statistics: whether the network has BatchNorm layers. Without them the shares
             name a natural class as often as the target.
     """
@@ -85,6 +100,7 @@ def unlearn(
     shares, accuracy, distance = [], [], [0.0]
     smoothed = 1.0
     collapsed = False
+    stop_accuracy = max(config.stop_accuracy, 1 / model.num_classes + _ABOVE_EVEN)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.max_steps + 1):
         indices = next(batches)
@@ -103,7 +119,7 @@ def unlearn(
                 {"accuracy": accuracy[-1], "shares": shares[-1].tolist()},
             )
         )
-        collapsed = smoothed <= config.stop_accuracy
+        collapsed = smoothed <= stop_accuracy
         if collapsed or step == config.max_steps:
             break
         gradients = torch.autograd.grad(
@@ -148,6 +164,30 @@ def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor
         batches[-2:] = [torch.cat(batches[-2:])]
     predicted = torch.cat([probe(batch).argmax(1) for batch in batches])
     return torch.bincount(predicted, minlength=model.num_classes) / len(images)
+
+
+@torch.no_grad()
+def with_clean_statistics(unlearned: SuspectModel, images: Tensor) -> SuspectModel:
+    """A copy in eval mode whose BatchNorm statistics are those of clean ``images``.
+
+    Unlearning runs on batch statistics, so the running ones do not fit the unlearned weights; with
+    these, an image's prediction does not hang on its neighbours.
+
+    Args:
+        images: ``(N, C, H, W)``, at least two.
+    """
+    settled = unlearned.copy()
+    norms = [m for m in settled.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        if norm.track_running_stats:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+            norm.train()
+    if any(norm.training for norm in norms):
+        size = min(128, len(images))
+        for start in range(0, len(images) - size + 1, size):
+            settled(images[start : start + size])
+    return settled.eval()
 
 
 def _ascend(

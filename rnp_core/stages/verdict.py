@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnp_core.config import ScanConfig
+from rnp_core.metrics import above_chance
 from rnp_core.report import Finding, Severity, StageRow, Verdict
 from rnp_core.stages.target_label import LabelEvidence, suspected_target_labels
 
-DECISIVE_STAGES = ("unlearn", "triggers")
+DECISIVE_STAGES = ("unlearn", "triggers", "target label")
 """A verdict without one of these is inconclusive unless the others accuse the model."""
+
+_GOOD_ENOUGH = 0.3  # share of the way from chance to 1 that the clean accuracy must reach
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ def judge(
 ) -> Judgement:
     """The verdict on a model.
 
-    The score is that of the most suspicious label. A failed or missing stage can make the verdict
-    inconclusive but never milder, and no verdict says "clean".
+    The score is that of the most suspicious label. A failed or missing stage makes a verdict
+    without accusation inconclusive; it never takes an accusation back. No verdict says "clean".
 
     Args:
         names: name of each label.
@@ -51,9 +54,9 @@ def judge(
         for stage in stages
         if stage.name in DECISIVE_STAGES and stage.status != "done"
     ]
-    if not collapsed and "unlearn" not in {gap.split()[1] for gap in gaps}:
+    if not collapsed and not any(s.name == "unlearn" and s.status != "done" for s in stages):
         gaps.append("unlearning did not bring the accuracy down")
-    if clean_accuracy < config.min_clean_accuracy:
+    if clean_accuracy < max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names))):
         gaps.append(
             f"the model gets only {clean_accuracy:.0%} of the clean images right, so its "
             "behaviour on them says little"
@@ -61,10 +64,10 @@ def judge(
     if suspected and score >= config.backdoored_score:
         verdict: Verdict = "backdoored"
         reason = findings[0].message
-    elif gaps:
-        verdict, reason = "inconclusive", "; ".join(gaps) + "."
     elif suspected:
         verdict, reason = "suspicious", findings[0].message
+    elif gaps:
+        verdict, reason = "inconclusive", "; ".join(gaps) + "."
     else:
         top = max(labels, key=lambda row: row.score)
         verdict = "no_evidence"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from functools import partial
 from pathlib import Path
@@ -196,6 +197,65 @@ def test_softmax_and_containers_are_noticed(form: str) -> None:
 def test_a_suspect_model_is_copied() -> None:
     given = planted_model()
     assert as_suspect_model(given, SET) is not given
+
+
+class _Viewing(nn.Module):
+    """Flattens with ``.view``, which channels-last tensors refuse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = QuadrantNet()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.net.act(self.net.norm(self.net.conv(images)))
+        return self.net.head(features.view(len(images), -1))
+
+
+def test_a_network_that_calls_view_keeps_its_memory_layout() -> None:
+    model = as_suspect_model(_Viewing().eval(), SET)
+    strided = SET.images.contiguous(memory_format=torch.channels_last)
+    assert clean_accuracy(model, SET) == 1.0
+    assert torch.equal(model(strided), model(SET.images))
+    fast = as_suspect_model(QuadrantNet().eval(), SET).network.conv.weight  # type: ignore
+    assert fast.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions_are_scanned_in_float32(dtype: torch.dtype) -> None:
+    network = QuadrantNet().eval().to(dtype)
+    model = as_suspect_model(network, SET)
+    assert clean_accuracy(model, SET) == 1.0
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.dtype for p in network.parameters()} == {dtype}
+
+
+def test_a_module_that_cannot_be_copied_is_refused() -> None:
+    network = QuadrantNet().eval()
+    network.door = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(ModelError, match="cannot pickle"):
+        as_suspect_model(network, SET)
+
+
+def test_images_of_another_size_than_the_model_are_refused() -> None:
+    larger = DefenseSet(torch.zeros(8, 3, 16, 16), torch.arange(8) % CLASSES)
+    with pytest.raises(DataError, match=r"expected clean images of shape \(3, 12, 12\)"):
+        as_suspect_model(planted_model(), larger)
+
+
+@pytest.mark.parametrize(("classes", "right", "doubted"), [(2, 55, True), (2, 70, False)])
+def test_chance_counts_when_there_are_few_classes(
+    classes: int, right: int, doubted: bool
+) -> None:
+    labels = torch.arange(100) % classes
+    predicted = torch.where(torch.arange(100) < right, labels, 1 - labels)
+    images = predicted.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[-1.0] * 4, [1.0] * 4]))
+        network[1].bias.copy_(torch.tensor([2.0, -2.0]))
+    found = check_labels(as_suspect_model(network, DefenseSet(images, labels)),
+                         DefenseSet(images, labels))
+    assert (found is not None) == doubted
 
 
 def test_a_module_that_is_no_classifier_is_refused() -> None:

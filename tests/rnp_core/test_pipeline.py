@@ -14,7 +14,7 @@ import rnp_core
 from rnp_core.cli import main
 from rnp_core.errors import ModelError, ScanCancelled
 from rnp_core.evaluation.success import attack_success_rate
-from rnp_core.pipeline import STAGES
+from rnp_core.pipeline import STAGES, split
 from rnp_core.progress import Progress
 from tests.helpers.models import CORNER_TRIGGER, TARGET, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -89,6 +89,67 @@ def test_a_failed_stage_is_listed_and_never_milder(monkeypatch: pytest.MonkeyPat
     report = rnp_core.scan(clean, SET, config=CONFIG).report
     assert report.verdict in ("inconclusive", "backdoored")
     assert ("triggers", "failed") in {(stage.name, stage.status) for stage in report.stages}
+
+
+def _findings(report: rnp_core.ScanReport, rule: str) -> list[str]:
+    return [finding.message for finding in report.findings if finding.rule == rule]
+
+
+SUSPECTS = rnp_core.SuspectSet(CORNER_TRIGGER.apply(SET.images[:1]), ("one.png",))
+
+
+def test_one_suspect_is_triaged(result: rnp_core.ScanResult) -> None:
+    report = rnp_core.scan(planted_model(), SET, suspects=SUSPECTS, config=CONFIG).report
+    assert len(report.samples) == 1
+    assert report.samples[0].predicted_unlearned is not None
+
+
+def test_suspects_of_another_size_are_refused_before_the_work() -> None:
+    wide = rnp_core.SuspectSet(torch.zeros(1, 3, 9, 9), ("wide",))
+    with pytest.raises(rnp_core.DataError, match="expected suspect images of shape"):
+        rnp_core.scan(planted_model(), SET, suspects=wide, config=CONFIG)
+
+
+def test_a_removal_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **settings: object) -> None:
+        raise KeyError("layer4")
+
+    monkeypatch.setattr("rnp_core.pipeline.remove_backdoor", broken)
+    found = rnp_core.scan(planted_model(), SET, suspects=SUSPECTS, config=CONFIG)
+    assert found.report.verdict == "backdoored"
+    (message,) = _findings(found.report, "RNP008")
+    assert "KeyError: 'layer4'" in message
+    assert "original weights" in message
+    assert found.report.accuracy.clean_after == found.report.accuracy.clean_before
+    assert [row.flip_rate for row in found.report.triggers] == [
+        row.flip_rate_repaired for row in found.report.triggers
+    ]
+    assert len(found.report.samples) == 1  # scored with the unlearned model
+
+
+def test_a_failed_stage_beside_the_verdict_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **settings: object) -> None:
+        raise ModelError("no masks today")
+
+    monkeypatch.setattr("rnp_core.pipeline.recover", broken)
+    report = rnp_core.scan(suspect(QuadrantNet(backdoor=False)), SET, config=CONFIG).report
+    assert _findings(report, "RNP009") == ["The stage recover failed: no masks today."]
+
+
+def test_every_label_has_its_trigger_and_no_picture_is_drawn_twice(
+    result: rnp_core.ScanResult,
+) -> None:
+    rows = result.report.triggers
+    assert {row.label for row in rows} == set(range(4))
+    assert len({(row.label, row.kind) for row in rows}) == len(rows)
+    assert rows[0].label == TARGET
+    assert result.report.accuracy.flip_rate_before == rows[0].flip_rate
+
+
+def test_sets_with_one_image_a_class_are_parted_too() -> None:
+    single = rnp_core.DefenseSet(torch.rand(10, 3, 4, 4), torch.arange(10))
+    fit, held_out = split(single, 0.3, 0)
+    assert (len(fit), len(held_out)) == (7, 3)
 
 
 @pytest.mark.parametrize(

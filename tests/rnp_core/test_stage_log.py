@@ -24,8 +24,9 @@ def test_a_result_comes_through_with_its_time() -> None:
     [
         (ModelError("no logits\nmore"), "no logits"),
         (RuntimeError(""), "RuntimeError"),
-        (ValueError("odd"), "odd"),
-        (IndexError("out of range"), "out of range"),
+        (ValueError("odd"), "ValueError: odd"),
+        (KeyError("layer"), "KeyError: 'layer'"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_failure_is_a_row(error: Exception, detail: str) -> None:

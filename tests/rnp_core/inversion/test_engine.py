@@ -79,7 +79,7 @@ def test_triggers_come_in_the_order_asked_for_with_what_they_say(kind: str) -> N
 
 
 def test_a_label_keeps_its_last_trigger_where_none_worked() -> None:
-    impossible = InversionConfig(steps=3, batch_size=4, goal=1.1)
+    impossible = InversionConfig(steps=3, batch_size=4, goal=1.0)
     (trigger,) = invert(planted_model(), SET, [0], config=impossible)
     (start,) = invert(planted_model(), SET, [0], config=InversionConfig(steps=0, batch_size=4))
     assert trigger.size > 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 from rnp_core.model import SuspectModel
 from rnp_core.stages.filter_mask import (
     MaskableLayer,
@@ -235,3 +235,16 @@ def test_pruning_nothing_gives_an_equal_copy() -> None:
 def test_pruning_the_planted_filter_leaves_clean_answers_alone() -> None:
     pruned = prune_filters(planted_model(), planted_filter())
     assert torch.equal(pruned(SET.images).argmax(1), SET.labels)
+
+
+@pytest.mark.parametrize("filters", [{"conv": [8]}, {"conv": [-1]}, {"act": [0]}, {"none": [0]}])
+def test_filters_that_do_not_exist_are_refused(filters: dict[str, list[int]]) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        prune_filters(planted_model(), filters)
+
+
+def test_a_convolution_before_a_norm_without_weights_carries_the_mask() -> None:
+    network = QuadrantNet()
+    network.norm = nn.BatchNorm2d(8, affine=False)
+    layers = find_maskable_layers(suspect(network), torch.rand(2, 3, 12, 12))
+    assert [layer.name for layer in layers] == ["conv"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnp_core.data import SuspectSet
-from rnp_core.errors import ModelError
+from rnp_core.errors import ConfigError, ModelError
 from rnp_core.stages.filter_mask import prune_filters
 from rnp_core.stages.samples import score_samples
 from tests.helpers.models import (
@@ -104,3 +104,17 @@ def test_images_on_which_a_model_gives_nan_do_not_pass() -> None:
 def test_an_impossible_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="0 <= max_fpr < 1"):
         score_samples(MODEL, REPAIRED, suspects(), CLEAN, max_fpr=1.0)
+
+
+def test_without_a_repaired_model_the_unlearned_one_stands_in() -> None:
+    found = score_samples(MODEL, None, suspects(), CLEAN, unlearned=REPAIRED)
+    assert found.basis == "unlearned"
+    assert torch.equal(found.predicted, found.predicted_repaired)
+    assert found.predicted_unlearned is not None
+    taken = score_samples(MODEL, REPAIRED, suspects(), CLEAN).suspicion_score
+    assert bool(((found.suspicion_score + taken) <= 1 + 1e-6).all())
+
+
+def test_something_to_compare_with_is_needed() -> None:
+    with pytest.raises(ConfigError, match="got neither"):
+        score_samples(MODEL, None, suspects(), CLEAN)

@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnp_core.assembly import as_suspect_model
 from rnp_core.data import DefenseSet
 from rnp_core.progress import Progress
-from rnp_core.stages.unlearn import UnlearnConfig, class_shares, unlearn, use_batch_statistics
+from rnp_core.stages.unlearn import (
+    UnlearnConfig,
+    class_shares,
+    unlearn,
+    use_batch_statistics,
+    with_clean_statistics,
+)
 from tests.helpers.models import TARGET, QuadrantMlp, QuadrantNet, Wrapped, planted_model, suspect
 from tests.helpers.sets import quadrant_set
 
@@ -148,3 +155,22 @@ def test_a_last_batch_of_one_image_has_no_statistics_of_its_own() -> None:
     part = SET.subset(torch.arange(17))
     result = unlearn(suspect(QuadrantMlp(norm="batch")), part, config=SHORT)
     torch.testing.assert_close(result.unlearned_shares.sum(), torch.tensor(1.0))
+
+
+def test_settled_statistics_make_predictions_independent_of_neighbours() -> None:
+    unlearned = unlearn(planted_model(), SET, config=UnlearnConfig(max_steps=5)).model
+    before = {name: value.clone() for name, value in unlearned.state_dict().items()}
+    settled = with_clean_statistics(unlearned, SET.images)
+    alone = torch.cat([settled(image[None]) for image in SET.images[:6]])
+    assert torch.allclose(alone, settled(SET.images[:6]), atol=1e-5)
+    assert not any(module.training for module in settled.modules())
+    assert all(torch.equal(before[name], value) for name, value in unlearned.state_dict().items())
+
+
+def test_two_classes_have_collapsed_when_one_is_left() -> None:
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    images[::2] /= 4
+    labels = torch.arange(40) % 2
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
+    model = as_suspect_model(network, DefenseSet(images, labels))
+    assert unlearn(model, DefenseSet(images, labels)).collapsed

@@ -10,10 +10,15 @@ import torch
 from rnp_core.config import ScanConfig
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.report import StageRow
-from rnp_core.stages.target_label import LabelEvidence, suspected_target_labels, weigh_labels
-from rnp_core.stages.verdict import Judgement, judge
+from rnp_core.stages.target_label import (
+    LabelEvidence,
+    best_trigger,
+    suspected_target_labels,
+    weigh_labels,
+)
+from rnp_core.stages.verdict import DECISIVE_STAGES, Judgement, judge
 
-DONE = [StageRow("unlearn", "done", 1.0), StageRow("triggers", "done", 1.0)]
+DONE = [StageRow(name, "done", 1.0) for name in DECISIVE_STAGES]
 EVEN = torch.full((4,), 0.25)
 
 
@@ -49,6 +54,13 @@ def test_a_small_trigger_and_a_large_share_accuse() -> None:
     assert rows[2].kind == "patch"
     chance = 0.28 * math.sqrt(2 * math.log(4))
     assert rows[2].size_outlier == pytest.approx(-math.log(3 / 20.5) - chance)
+
+
+def test_the_best_trigger_is_the_smallest_that_works() -> None:
+    found = [trigger(0, 3, flips=0.1), trigger(0, 9), trigger(0, 12), trigger(1, 1)]
+    assert best_trigger(found, 0, min_flip_rate=0.5).size == 9
+    weak = [trigger(0, 3, flips=0.1), trigger(0, 9, flips=0.3)]
+    assert best_trigger(weak, 0, min_flip_rate=0.5).size == 9
 
 
 def test_like_triggers_accuse_nobody() -> None:
@@ -98,20 +110,36 @@ def test_three_states_by_score(scores: list[float], expected: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"stages": [StageRow("unlearn", "failed", 0, "boom"), DONE[1]]}, "unlearn failed: boom"),
+        ({"stages": [StageRow("unlearn", "failed", 0, "boom"), *DONE[1:]]}, "unlearn failed: boom"),
         ({"stages": [DONE[0], StageRow("triggers", "failed", 0, "x")]}, "triggers failed"),
         ({"clean_accuracy": 0.2}, "20% of the clean images"),
         ({"collapsed": False}, "did not bring the accuracy down"),
     ],
 )
-def test_gaps_make_it_inconclusive_but_never_milder(
+def test_gaps_make_it_inconclusive_and_take_no_accusation_back(
     changes: dict[str, object], reason: str
 ) -> None:
     mild = verdict([0.1, 0.2], **changes)
     assert mild.verdict == "inconclusive"
     assert reason in mild.reason
-    assert verdict([0.1, 0.6], **changes).verdict == "inconclusive"
+    accused = verdict([0.1, 0.6], **changes)
+    assert accused.verdict == "suspicious"
+    assert any(reason in finding.message for finding in accused.findings)
     assert verdict([0.1, 0.95], **changes).verdict == "backdoored"
+
+
+def test_without_labels_nothing_can_be_said() -> None:
+    stages = [*DONE[:2], StageRow("target label", "failed", 0, "boom")]
+    judged = judge(
+        (), ["a", "b"], stages, clean_accuracy=0.9, collapsed=True, config=ScanConfig()
+    )
+    assert (judged.verdict, judged.backdoor_score) == ("inconclusive", 0.0)
+    assert "target label failed: boom" in judged.reason
+
+
+def test_half_right_between_two_classes_is_chance() -> None:
+    assert verdict([0.1, 0.2], clean_accuracy=0.6).verdict == "inconclusive"
+    assert verdict([0.1, 0.2], clean_accuracy=0.7).verdict == "no_evidence"
 
 
 def test_several_suspects_come_most_suspicious_first() -> None:

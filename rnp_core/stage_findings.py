@@ -1,0 +1,102 @@
+"""Findings about the stages themselves: what was repaired, what was flagged, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnp_core.metrics import wilson_interval
+from rnp_core.report import Finding, Severity, StageRow, TriggerRow
+from rnp_core.stages.removal import RemovalResult
+from rnp_core.stages.samples import SampleScores
+from rnp_core.stages.verdict import DECISIVE_STAGES
+
+STILL_WORKS = 0.5
+"""Flip rate of a recovered trigger on the repaired model from which removal has not worked."""
+
+
+def removal_findings(
+    suspected: Sequence[int],
+    removal: RemovalResult | None,
+    stage: StageRow,
+    triggers: Sequence[TriggerRow],
+) -> list[Finding]:
+    """What happened to the model, and a warning where it is not repaired.
+
+    Args:
+        suspected: labels that the verdict names; without any, nothing was to be removed.
+        stage: how the removal stage ended.
+        triggers: rows of the report.
+    """
+    if not suspected:
+        return []
+    if removal is None or not removal.changed:
+        reason = f"the stage {stage.status}: {stage.detail}" if removal is None else (
+            "no set of filters disarms the recovered triggers at a tolerable accuracy, and the "
+            "repair step was left out"
+        )
+        message = f"Nothing was removed, {reason}. The file of the repaired model holds the "
+        return [Finding("high", "removal", message + "original weights.", rule="RNP008")]
+    findings = []
+    if removal.fine_tuned:
+        findings.append(
+            Finding(
+                "info",
+                "removal",
+                "The repaired model was pruned and then fine-tuned on the clean images with the "
+                "recovered triggers; its weights differ beyond the pruned filters.",
+                {"pruned": len(removal.pruned.filters), "disarmed": removal.pruned.disarmed},
+                "RNP004",
+            )
+        )
+    used = {(trigger.label, trigger.kind) for trigger in removal.triggers}
+    working = [
+        row
+        for row in triggers
+        if (row.label, row.kind) in used and row.flip_rate_repaired >= STILL_WORKS
+    ]
+    findings += [
+        Finding(
+            "high",
+            "removal",
+            f"The recovered {row.kind} trigger still sends {row.flip_rate_repaired:.0%} of the "
+            f"images of other classes to label {row.label} after the removal.",
+            {"label": row.label, "kind": row.kind, "flip_rate_repaired": row.flip_rate_repaired},
+            "RNP008",
+        )
+        for row in working
+    ]
+    return findings
+
+
+def sample_findings(scores: SampleScores | None) -> list[Finding]:
+    """A finding when suspects were flagged; high when more than clean images would explain."""
+    flagged = int(scores.flagged.sum()) if scores else 0
+    if scores is None or not flagged:
+        return []
+    count = len(scores.flagged)
+    expected = scores.max_fpr * count
+    unusual = wilson_interval(flagged, count)[0] > scores.max_fpr
+    severity: Severity = "low"
+    if unusual:
+        severity = "high" if scores.basis == "repaired" else "medium"
+    return [
+        Finding(
+            severity,
+            "samples",
+            f"{flagged} of {count} suspect images are flagged; about {expected:.0f} would be if "
+            "all were clean.",
+            {"flagged": flagged, "count": count, "threshold": scores.threshold,
+             "compared_with": scores.basis},
+            "RNP007",
+        )
+    ]
+
+
+def failed_stage_findings(stages: Sequence[StageRow]) -> list[Finding]:
+    """Stages that failed and on which no verdict rests; those are named by the verdict."""
+    return [
+        Finding("medium", stage.name, f"The stage {stage.name} failed: {stage.detail}.",
+                rule="RNP009")
+        for stage in stages
+        if stage.status == "failed" and stage.name not in (*DECISIVE_STAGES, "removal")
+    ]
