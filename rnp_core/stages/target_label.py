@@ -22,6 +22,10 @@ SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
 
 
+_LEAST_FLIP_RATE = 0.05
+_STEEPNESS = 4
+
+
 @dataclass(frozen=True)
 class ScoreWeights:
     """Logistic model of a label's score; ``docs/results.md`` says on which models it was chosen.
@@ -34,7 +38,7 @@ class ScoreWeights:
     outlier: float = 4.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
-    min_flip_rate: float = 0.5  # a trigger that flips less does not count as small
+    min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
         check_range(self, "min_flip_rate", 0, 1)
@@ -51,9 +55,10 @@ class LabelEvidence:
         label: class index.
         unlearned_share: share of clean images that the unlearned model predicts as it; [0, 1].
         trigger_norm: size of its patch trigger in pixels, NaN when it was not inverted.
-        norm_ratio: smallest, over the kinds of trigger, of its size / median size of the labels.
-        anomaly_index: of the patch size, positive when below the median; Neural Cleanse flags
-            values above 2.
+        norm_ratio: smallest, over the kinds of trigger, of its effective size / median size of the
+            labels; see :func:`effective_size`.
+        anomaly_index: of the effective patch size, positive when below the median; Neural Cleanse
+            flags values above 2.
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
         size_outlier: ``-ln(norm_ratio)`` less what the smallest of K innocent labels reaches by
             chance; above 0 is unusual.
@@ -89,18 +94,17 @@ def weigh_labels(
     share_weight = weights.share if used_batch_statistics else weights.share_without_norm
     chance = SIZE_SPREAD * math.sqrt(2 * math.log(count))
     ratios: dict[str, np.ndarray] = {}
-    norms = np.full(count, np.nan)
+    norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
         median = float(np.median([trigger.size for trigger in found]))
         ratios[kind] = np.full(count, np.nan)
         for label in {trigger.label for trigger in found}:
             best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
-            works = best.flip_rate >= weights.min_flip_rate
-            ratio = best.size / median
-            ratios[kind][label] = ratio if works else max(1.0, ratio)
-            if kind == "patch" and works:
-                norms[label] = best.size
-    anomalies = anomaly_index(norms) if np.isfinite(norms).any() else norms
+            size = effective_size(best, min_flip_rate=weights.min_flip_rate)
+            ratios[kind][label] = size / median
+            if kind == "patch":
+                norms[label], effective[label] = best.size, size
+    anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
 
     evidence = []
     for label in range(count):
@@ -128,18 +132,25 @@ def weigh_labels(
 def best_trigger(
     triggers: Sequence[RecoveredTrigger], label: int, *, min_flip_rate: float
 ) -> RecoveredTrigger:
-    """Of the triggers for ``label``, the smallest that works; where none does, the one that flips
-    most.
+    """Of the triggers for ``label``, the one of the smallest effective size.
 
     Args:
         triggers: of one kind, at least one of them for ``label``.
-        min_flip_rate: from which a trigger works; [0, 1].
+        min_flip_rate: see :func:`effective_size`.
     """
     own = [trigger for trigger in triggers if trigger.label == label]
-    working = [trigger for trigger in own if trigger.flip_rate >= min_flip_rate]
-    if working:
-        return min(working, key=lambda trigger: trigger.size)
-    return max(own, key=lambda trigger: (trigger.flip_rate, -trigger.size))
+    return min(own, key=lambda trigger: effective_size(trigger, min_flip_rate=min_flip_rate))
+
+
+def effective_size(trigger: RecoveredTrigger, *, min_flip_rate: float) -> float:
+    """The size of a trigger, in the unit of its kind, raised where it flips too few images.
+
+    A trigger that flips a little less than ``min_flip_rate`` counts almost as it is; one that flips
+    half of that counts 16 times as large, so that a trigger which is small because it does nothing
+    accuses nobody.
+    """
+    shortfall = min_flip_rate / max(trigger.flip_rate, _LEAST_FLIP_RATE)
+    return trigger.size * max(1.0, shortfall) ** _STEEPNESS
 
 
 def suspected_target_labels(

@@ -70,7 +70,19 @@ def test_like_triggers_accuse_nobody() -> None:
 
 def test_a_trigger_that_flips_little_is_not_small() -> None:
     found = {"patch": [trigger(0, 2, flips=0.2), *(trigger(k, 20) for k in (1, 2, 3))]}
-    assert weigh_labels(EVEN, found)[0].norm_ratio == 1.0
+    assert weigh_labels(EVEN, found)[0].norm_ratio > 1.0
+
+
+def test_a_trigger_that_just_misses_the_flip_rate_still_counts() -> None:
+    found = {"patch": [trigger(0, 2, flips=0.48), *(trigger(k, 20) for k in (1, 2, 3))]}
+    assert weigh_labels(EVEN, found)[0].norm_ratio == pytest.approx(0.1 * (0.5 / 0.48) ** 4)
+
+
+def test_a_trigger_that_flips_nothing_is_no_number_trouble() -> None:
+    found = {"patch": [trigger(0, 1e-3, flips=0.0), *(trigger(k, 20) for k in (1, 2, 3))]}
+    rows = weigh_labels(EVEN, found)
+    assert all(math.isfinite(row.norm_ratio) for row in rows)
+    assert suspected_target_labels(rows) == ()
 
 
 def test_the_smaller_of_two_starts_counts() -> None:
