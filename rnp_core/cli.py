@@ -295,12 +295,13 @@ def _summary(report: ScanReport, out: Path) -> None:
     facts.add_row("model", escape(f"{model.file_name}, {model.architecture}"))
     facts.add_row("classes", str(model.num_classes))
     facts.add_row("normalisation", model.normalization.source)
+    removed = any(stage.name == "removal" and stage.status == "done" for stage in report.stages)
+    after = f", {accuracy.clean_after:.3f} after removal" if removed else ""
     facts.add_row(
-        "accuracy",
-        f"{accuracy.clean_before:.3f} before, {accuracy.clean_after:.3f} after removal "
-        f"(n = {accuracy.count})",
+        "accuracy", f"{accuracy.clean_before:.3f}{' before' if removed else ''}{after} "
+        f"(n = {accuracy.count})"
     )
-    if report.suspected_target_labels and accuracy.flip_rate_before is not None:
+    if removed and accuracy.flip_rate_before is not None:
         facts.add_row(
             "trigger",
             f"flips {accuracy.flip_rate_before:.0%} before, {accuracy.flip_rate_after or 0:.0%} "
@@ -326,7 +327,7 @@ def _summary(report: ScanReport, out: Path) -> None:
             )
         console.print(table)
     for finding in report.findings:
-        if finding.stage in ("file", "data", "verdict"):
+        if finding.stage != "target label" and finding.severity != "info":
             console.print(escape(f"{finding.severity}: {finding.message}"))
 
 

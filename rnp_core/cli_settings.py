@@ -54,7 +54,14 @@ def _class_names(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read class names from {path}: {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines)
+    if "" in names or not names:
+        raise ConfigError(
+            f"expected a class name on every line of {path}, line {names.index('') + 1} is empty"
+            if names
+            else f"expected class names in {path}, it is empty"
+        )
+    return names

@@ -8,6 +8,8 @@ from typing import Any
 
 from rnp_core.errors import ConfigError
 from rnp_core.inversion import InversionConfig
+from rnp_core.ranges import check_range
+from rnp_core.request import LARGEST_SEED, PRESETS
 from rnp_core.stages.prune import PruneConfig
 from rnp_core.stages.recover import RecoverConfig
 from rnp_core.stages.repair import RepairConfig
@@ -17,7 +19,11 @@ from rnp_core.stages.unlearn import UnlearnConfig
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Settings of :func:`rnp_core.pipeline.scan`; every stage has its own part."""
+    """Settings of :func:`rnp_core.pipeline.scan`; every stage has its own part.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
 
     preset: str = "standard"
     seed: int = 0
@@ -43,6 +49,9 @@ class ScanConfig:
             raise ConfigError(f"expected max_labels of at least 3, got {self.max_labels}")
         if not 0 <= self.max_sample_fpr < 1:
             raise ConfigError(f"expected 0 <= max_sample_fpr < 1, got {self.max_sample_fpr}")
+        check_range(self, "seed", 0, LARGEST_SEED)
+        check_range(self, "attributed_samples", 0)
+        check_range(self, "min_clean_accuracy", 0, 1)
         if not 0 < self.suspicious_score <= self.backdoored_score < 1:
             raise ConfigError(
                 "expected 0 < suspicious_score <= backdoored_score < 1, "
@@ -54,13 +63,10 @@ class ScanConfig:
         return dataclasses.asdict(self)
 
 
-PRESETS = ("quick", "standard", "thorough")
-
-
 def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
     """Settings by preset name; every stage draws from ``seed``.
 
-    ``quick`` halves the steps of inversion and recovery, ``thorough`` doubles them.
+    ``quick`` takes 0.6 of the steps of inversion, recovery and repair, ``thorough`` twice as many.
 
     Raises:
         ConfigError: for an unknown name.

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rnp_core.errors import ConfigError
 
+PRESETS = ("quick", "standard", "thorough")
+DEVICES = ("auto", "cpu", "cuda")
+LARGEST_SEED = 2**63 - 2  # one above it is still a seed of torch
+
+_TEXTS = ("checkpoint", "out", "normalization", "preset", "device")
+_OPTIONAL_TEXTS = ("clean", "suspects", "arch")
+_OPTIONAL_COUNTS = {"num_classes": 2, "threads": 1}  # name to the smallest value
+
 
 @dataclass(frozen=True)
 class ScanRequest:
     """Everything that decides the result of a scan of a file; every value is JSON-ready.
+
+    Raises:
+        ConfigError: when a field is not what it should be.
 
     Attributes:
         checkpoint: path of the checkpoint file or folder.
@@ -50,18 +62,51 @@ class ScanRequest:
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("class_names", "mean", "std"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(value))
+        self._check_texts()
+        self._check_numbers()
         if (self.mean is None) != (self.std is None):
             raise ConfigError("--mean and --std go together")
         if self.mean is not None and self.std is not None:
             same_length = len(self.mean) == len(self.std)
             if not same_length or any(not value > 0 for value in self.std):
                 raise ConfigError("expected as many --std values as --mean values, all above 0")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"expected --threads of at least 1, got {self.threads}")
+
+    def _check_texts(self) -> None:
+        for name in (*_TEXTS, *_OPTIONAL_TEXTS):
+            value = getattr(self, name)
+            if name in _OPTIONAL_TEXTS and value is None:
+                continue
+            if not isinstance(value, str) or not value or "\x00" in value:
+                raise ConfigError(f"expected text for {name}, got {value!r}")
+        for name, choices in (("preset", PRESETS), ("device", DEVICES)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"expected a {name} among {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
+        if self.class_names is not None:
+            names = _as_tuple("class_names", self.class_names)
+            if not all(isinstance(name, str) for name in names):
+                raise ConfigError(f"expected text for class_names, got {names!r}")
+            object.__setattr__(self, "class_names", names)
+
+    def _check_numbers(self) -> None:
+        if not _is_count(self.seed) or not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"expected --seed from 0 to {LARGEST_SEED}, got {self.seed!r}")
+        for name, least in _OPTIONAL_COUNTS.items():
+            value = getattr(self, name)
+            if value is not None and (not _is_count(value) or not least <= value < 1 << 31):
+                option = name.replace("_", "-")
+                raise ConfigError(f"expected --{option} of at least {least}, got {value!r}")
+        for name in ("repair", "force"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"expected true or false for {name}, got {getattr(self, name)!r}")
+        for name in ("mean", "std"):
+            if getattr(self, name) is None:
+                continue
+            values = _as_tuple(name, getattr(self, name))
+            if not all(_is_number(value) for value in values):
+                raise ConfigError(f"expected finite numbers for --{name}, got {values!r}")
+            object.__setattr__(self, name, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_dict` takes them back."""
@@ -72,9 +117,23 @@ class ScanRequest:
         """The request that :meth:`to_dict` wrote.
 
         Raises:
-            ConfigError: for an unknown or missing field.
+            ConfigError: for an unknown or missing field, or one that is not what it should be.
         """
         try:
             return cls(**data)
         except TypeError as error:
             raise ConfigError(f"expected the fields of a scan request: {error}") from error
+
+
+def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise ConfigError(f"expected a list for {name}, got {value!r}")
+    return tuple(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

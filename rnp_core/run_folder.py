@@ -1,4 +1,4 @@
-"""Writing a scan to disk: everything into a temporary folder beside the target, then one move."""
+"""Writing a scan to disk: everything into a temporary folder, then moved to its place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,6 +26,8 @@ __all__ = [
     "write_run",
 ]
 
+_PREFIX = ".rnp-"
+
 
 def check_target(folder: Path, *, force: bool) -> None:
     """Refuse a target that cannot take a scan, before any work is done.
@@ -33,20 +36,22 @@ def check_target(folder: Path, *, force: bool) -> None:
         ReportError: when the folder holds a scan (unless ``force``) or other files, or cannot be
             written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ReportError(f"expected a folder for the results, {folder} is a file")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / REPORT_NAME).exists():
-            raise ReportError(f"{folder} holds files that are no scan; choose an empty folder")
-        if not force:
-            raise ReportError(f"{folder} already holds a scan; use --force to replace it")
-    parent = folder.absolute().parent
+    if "\x00" in str(folder):
+        raise ReportError(f"cannot write to {_shown(folder)}: a name holds a NUL character")
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=parent, prefix=".rnp-"):
+        if folder.exists() and not folder.is_dir():
+            raise ReportError(f"expected a folder for the results, {folder} is a file")
+        if folder.is_dir() and any(_is_content(entry) for entry in folder.iterdir()):
+            if not (folder / REPORT_NAME).exists():
+                raise ReportError(f"{folder} holds files that are no scan; choose an empty folder")
+            if not force:
+                raise ReportError(f"{folder} already holds a scan; use --force to replace it")
+        place = folder.absolute() if folder.is_dir() else folder.absolute().parent
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place, prefix=_PREFIX):
             pass
     except OSError as error:
-        raise ReportError(f"cannot write to {parent}: {error.strerror}") from error
+        raise ReportError(f"cannot write to {_shown(folder)}: {_reason(error)}") from error
 
 
 def write_run(
@@ -60,6 +65,9 @@ def write_run(
 ) -> None:
     """Write report, pictures and repaired weights so that a reader sees all of them or none.
 
+    A new folder appears at once. Files go into a folder that exists under a temporary name first,
+    and ``report.json`` moves last.
+
     Args:
         folder: must not exist, be empty, or (with ``force``) hold an earlier scan.
         pictures: path relative to the folder to PNG bytes.
@@ -71,39 +79,80 @@ def write_run(
     """
     check_target(folder, force=force)
     folder = folder.absolute()
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".rnp-"))
+    staging = None
     try:
-        for name, data in pictures.items():
-            target = staging / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        save_file(
-            {name: tensor.detach().clone().contiguous() for name, tensor in repaired_state.items()},
-            staging / REPAIRED_NAME,
-        )
-        if thumbnails is not None:
-            np.savez_compressed(staging / THUMBNAILS_NAME, **thumbnails)  # type: ignore[arg-type]
-        (staging / REPORT_NAME).write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
-        write_manifest(staging)
-        staging.chmod(0o755)
-        _replace(staging, folder)
-    except OSError as error:
-        raise ReportError(f"cannot write the scan to {folder}: {error.strerror}") from error
+        place = folder if folder.is_dir() else folder.parent
+        staging = Path(tempfile.mkdtemp(dir=place, prefix=_PREFIX))
+        _fill(staging, report, pictures, repaired_state, thumbnails)
+        if place == folder:
+            _move_into(staging, folder)
+        else:
+            staging.chmod(0o755)
+            staging.replace(folder)
+    except (OSError, SafetensorError) as error:
+        raise ReportError(f"cannot write the scan to {folder}: {_reason(error)}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
-def _replace(staging: Path, folder: Path) -> None:
-    """Move ``staging`` to ``folder``; an old folder is set aside until the move is done."""
-    aside = None
-    if folder.exists():
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".rnp-old-"))
-        folder.replace(aside / "scan")
+def _fill(
+    staging: Path,
+    report: ScanReport,
+    pictures: Mapping[str, bytes],
+    repaired_state: Mapping[str, Tensor],
+    thumbnails: Mapping[str, np.ndarray] | None,
+) -> None:
+    for name, data in pictures.items():
+        target = staging / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    save_file(
+        {name: tensor.detach().clone().contiguous() for name, tensor in repaired_state.items()},
+        staging / REPAIRED_NAME,
+    )
+    if thumbnails is not None:
+        np.savez_compressed(staging / THUMBNAILS_NAME, **thumbnails)  # type: ignore[arg-type]
+    (staging / REPORT_NAME).write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
+    write_manifest(staging)
+
+
+def _move_into(staging: Path, folder: Path) -> None:
+    """Move what is in ``staging`` into ``folder``, the report last; an earlier scan is set aside,
+    its report first, and comes back if something fails.
+    """
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX))
+    old = sorted((e for e in folder.iterdir() if _is_content(e)), key=_is_no_report)
+    new = sorted(staging.iterdir(), key=_is_no_report, reverse=True)
+    moved: list[tuple[Path, Path]] = []
     try:
-        staging.replace(folder)
+        pairs = [(entry, aside / entry.name) for entry in old]
+        pairs += [(entry, folder / entry.name) for entry in new]
+        for source, target in pairs:
+            source.replace(target)
+            moved.append((source, target))
     except OSError:
-        if aside is not None:
-            (aside / "scan").replace(folder)
+        for source, target in reversed(moved):
+            target.replace(source)
+        aside.rmdir()
         raise
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_content(entry: Path) -> bool:
+    """Whether an entry of a run folder is more than what an interrupted scan left, or lost+found of
+    a file system."""
+    return not entry.name.startswith(_PREFIX) and entry.name != "lost+found"
+
+
+def _is_no_report(entry: Path) -> bool:
+    return entry.name != REPORT_NAME
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _shown(folder: Path) -> str:
+    text = str(folder).replace("\x00", "?")
+    return text if len(text) <= 200 else f"{text[:200]}..."

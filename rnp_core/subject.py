@@ -19,7 +19,8 @@ from rnp_core.offered import choose_clean, choose_poisoned, read_offered_suspect
 from rnp_core.request import ScanRequest
 
 MAX_CLEAN = 2000
-"""Clean images used at most; more are sampled by class with the seed."""
+"""Clean images used at most, or two a class where that is more; larger sets are sampled by class
+with the seed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +204,7 @@ def _read_and_assemble(
                 size=size,
                 class_names=class_names or None,
                 num_classes=plan.num_classes,
-                max_images=MAX_CLEAN,
+                max_images=max(MAX_CLEAN, 2 * plan.num_classes),
                 seed=seed,
             )
             model = assemble(

@@ -148,7 +148,9 @@ def recognise(state: Mapping[str, Tensor], *, hint: str | None = None) -> Recogn
             return _recognised(family, guess)
         if closest is None or len(mismatch) < len(closest[1]):
             closest = guess.name, mismatch
-    closest = closest or _closest_preset(hint, shapes)
+    if hint is not None:
+        raise _misfit(hint, shapes, closest)
+    closest = closest or _closest_preset(shapes)
     if closest is None:
         raise ArchitectureError(
             f"expected the tensors of a known architecture, got {len(shapes)} tensors "
@@ -191,10 +193,30 @@ def _fit(family: Family, shapes: Shapes) -> tuple[Guess, Mismatch] | None:
     return guess, _compare_shapes(shapes, _shapes(network.state_dict()))
 
 
-def _closest_preset(hint: str | None, shapes: Shapes) -> tuple[str, Mismatch] | None:
+def _misfit(
+    hint: str, shapes: Shapes, closest: tuple[str, Mismatch] | None
+) -> ArchitectureError:
+    """Why the architecture that the caller named does not fit, and which one does."""
+    fits = next((f[0].name for family in FAMILIES if (f := _fit(family, shapes)) and not f[1]), "")
+    family = _families(hint)[0]
+    wanted = _preset_shapes(family.name).get(hint)
+    name, mismatch = closest or (hint, Mismatch((), (), ()))
+    if wanted is not None and closest is None:
+        mismatch = _compare_shapes(shapes, wanted)
+    listing = "\n  ".join(mismatch.lines()) or "its names and shapes are those of another family"
+    advice = f"they are those of {fits}: leave --arch out" if fits else (
+        "leave --arch out to try every known architecture, or name a builder as FILE.py:CALLABLE"
+    )
+    return ArchitectureError(
+        f"the tensors are not those of {hint}; {name} differs in {len(mismatch)} tensor(s):\n  "
+        f"{listing}\n{advice}"
+    )
+
+
+def _closest_preset(shapes: Shapes) -> tuple[str, Mismatch] | None:
     """The preset that differs least, if half of all names are shared; for the error message."""
     best: tuple[str, Mismatch] | None = None
-    for family in _families(hint) if shapes else ():
+    for family in FAMILIES if shapes else ():
         for name, wanted in _preset_shapes(family.name).items():
             if 2 * len(wanted.keys() & shapes.keys()) < max(len(wanted), len(shapes)):
                 continue

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnp_core.errors import DataError
 from rnp_core.images.budget import Budget
-from rnp_core.images.decode import NOTES, Pixels, decode_image
+from rnp_core.images.decode import NOTES, Pixels, decode_image, resize_pixels
 from rnp_core.images.listing import ImageFile, ImageSource
 from rnp_core.images.result import BrokenFile, SkippedFile
 
@@ -38,12 +38,17 @@ def collect_images(
     channels: int | None,
     size: int | None,
     budget: Budget,
+    broken_share: float = BROKEN_SHARE,
 ) -> Collected:
     """Read and decode ``files``, at least one, in order.
 
+    Where sizes differ and ``size`` is None, the most common one is taken and a warning says so.
+
+    Args:
+        broken_share: of the files tried that may be broken; [0, 1].
+
     Raises:
-        DataError: when more than a tenth is broken, sizes differ and ``size`` is None, or a limit
-            is passed.
+        DataError: when more than ``broken_share`` or all are broken, or a limit is passed.
     """
     pixels: list[Pixels] = []
     kept: list[int] = []
@@ -58,23 +63,23 @@ def collect_images(
                 decoded = decode_image(data, channels=channels, size=size, budget=budget)
         except BrokenFile as error:
             skipped.append(SkippedFile(file.name, str(error)))
-            if len(skipped) > BROKEN_SHARE * len(files):
-                raise _too_broken(skipped, index + 1, len(files)) from error
+            if len(skipped) > broken_share * len(files) or len(skipped) == len(files):
+                raise _too_broken(skipped, index + 1, len(files), broken_share) from error
             continue
         if not pixels:
             height, width = decoded.pixels.shape[:2]
             budget.check_result(len(files), height, width, channels or 3)
-        elif decoded.pixels.shape[:2] != pixels[0].shape[:2]:
-            raise _mixed_sizes(files[kept[0]], pixels[0], file, decoded.pixels)
         pixels.append(decoded.pixels)
         kept.append(index)
         notes.update(decoded.notes)
+    size_remarks = _share_size(pixels, budget, channels or 3)
     richest = max(array.shape[2] for array in pixels)
     for position, array in enumerate(pixels):
         if array.shape[2] != richest:
             notes["colour"] += 1
             pixels[position] = np.repeat(array, richest, axis=2)
-    return Collected(to_images(pixels), kept, skipped, describe_notes(notes, len(pixels)))
+    remarks = [*size_remarks, *describe_notes(notes, len(pixels))]
+    return Collected(to_images(pixels), kept, skipped, remarks)
 
 
 def to_images(arrays: Sequence[Pixels] | Pixels) -> Tensor:
@@ -102,15 +107,30 @@ def _listed(skipped: Sequence[SkippedFile]) -> str:
     return named + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
 
 
-def _too_broken(skipped: Sequence[SkippedFile], tried: int, count: int) -> DataError:
+def _too_broken(
+    skipped: Sequence[SkippedFile], tried: int, count: int, broken_share: float
+) -> DataError:
+    if len(skipped) == count:
+        return DataError(
+            f"expected images that can be read, all {count} are broken: {_listed(skipped)}"
+        )
     return DataError(
-        f"expected at most {BROKEN_SHARE:.0%} broken images, got {len(skipped)} among the first "
+        f"expected at most {broken_share:.0%} broken images, got {len(skipped)} among the first "
         f"{tried} of {count}: {_listed(skipped)}"
     )
 
 
-def _mixed_sizes(first: ImageFile, one: Pixels, second: ImageFile, other: Pixels) -> DataError:
-    return DataError(
-        f"expected images of one size, got {one.shape[1]}x{one.shape[0]} ({first.name}) and "
-        f"{other.shape[1]}x{other.shape[0]} ({second.name}); set size to resize them"
-    )
+def _share_size(pixels: list[Pixels], budget: Budget, channels: int) -> list[str]:
+    """Bring all images to the most common size, the larger in a tie; says so where they differ."""
+    sizes = Counter(array.shape[:2] for array in pixels)
+    if len(sizes) == 1:
+        return []
+    height, width = max(sizes, key=lambda size: (sizes[size], size))
+    budget.check_result(len(pixels), height, width, channels)
+    for position, array in enumerate(pixels):
+        pixels[position], _ = resize_pixels(array, height, width)
+    others = len(pixels) - sizes[height, width]
+    return [
+        f"the images come in {len(sizes)} sizes; {others} of {len(pixels)} were resized to the "
+        f"most common one, {width}x{height}"
+    ]

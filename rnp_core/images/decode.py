@@ -64,7 +64,7 @@ NOTES = {
     "grey": "in colour: converted to grey",
     "colour": "grey: repeated as three channels",
     "resized": "resized (bilinear, antialiased)",
-    "stretched": "not square: stretched, the aspect ratio changed",
+    "stretched": "stretched: the aspect ratio changed",
 }
 
 
@@ -122,17 +122,32 @@ def convert_pixels(
     if pixels.ndim == 3 and channels == 1:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
         notes.append("grey")
-    height, width = pixels.shape[:2]
-    if size is not None and (height, width) != (size, size):
-        resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(resized)
-        notes.append("resized")
-        if height != width:
-            notes.append("stretched")
+    if size is not None:
+        pixels, more = resize_pixels(pixels, size, size)
+        notes += more
     if pixels.ndim == 2 and channels == 3:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
         notes.append("colour")
     return pixels if pixels.ndim == 3 else pixels[:, :, None], notes
+
+
+def resize_pixels(pixels: Pixels, height: int, width: int) -> tuple[Pixels, list[str]]:
+    """``(H, W)`` or ``(H, W, 1 or 3)`` pixels at another size (bilinear, antialiased).
+
+    Returns:
+        The pixels with as many dimensions as before, and what was done (keys of ``NOTES``).
+    """
+    before = pixels.shape[:2]
+    if before == (height, width):
+        return pixels, []
+    flat = pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
+    resized = np.asarray(
+        Image.fromarray(flat).resize((width, height), Image.Resampling.BILINEAR)
+    )
+    same_shape = before[0] * width == before[1] * height
+    return resized.reshape(height, width, *pixels.shape[2:]), (
+        ["resized"] if same_shape else ["resized", "stretched"]
+    )
 
 
 def _open(data: bytes, budget: Budget) -> Image.Image:

@@ -59,7 +59,8 @@ def read_defense_set(
 
     Args:
         channels: 1 or 3, converting between grey and colour; None: 3 if any image has colour.
-        size: side of the square images, resizing where needed; None: the size they share.
+        size: side of the square images, resizing where needed; None: the size they share, else the
+            most common one, with a warning.
         class_names: name of each class index.
         num_classes: classes of the model; None: ``len(class_names)``, or as found.
         limits: bounds on time and memory.
@@ -107,13 +108,14 @@ def read_suspects(
 
     ``path`` is as for :func:`read_defense_set`, and also a flat folder or archive; ``y`` may be
     missing from an npz file. Files come in the order of their paths, which become their ids; rows
-    of an npz file keep their order, and the row number is the id.
+    of an npz file keep their order, and the row number is the id. Broken files are left out with a
+    warning, however many they are.
 
     Args:
         channels, size, limits: as for :func:`read_defense_set`.
 
     Raises:
-        DataError: when the source is missing, refused, empty or broken by more than a tenth.
+        DataError: when the source is missing, refused or empty, or no image in it can be read.
         ConfigError: for an argument outside its range.
     """
     check_arguments(channels, size)
@@ -131,7 +133,9 @@ def read_suspects(
             ids = [str(row) for row in found.kept]
         else:
             files = source.listing.files
-            found = collect_images(source, files, channels=channels, size=size, budget=budget)
+            found = collect_images(
+                source, files, channels=channels, size=size, budget=budget, broken_share=1.0
+            )
             ids = [files[row].name for row in found.kept]
         ignored, warnings = _left_out(source, found)
     suspects = SuspectSet(found.images, tuple(ids), labels)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from rnp_core.errors import ReportError
 from rnp_core.report import Finding, ScanReport
@@ -117,3 +118,58 @@ def test_unreadable_reports(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(ReportError, match="is not a report"):
         read_report(tmp_path)
+
+
+def test_an_existing_folder_is_filled_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a mount point: nothing is made beside it and the folder itself never moves."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    place = folder.stat().st_ino
+    for _ in range(2):
+        write_run(folder, example_report(), pictures={"a/b.png": b"x"}, repaired_state=STATE,
+                  force=True)
+        assert folder.stat().st_ino == place
+        assert read_report(folder) == example_report()
+        assert not [entry for entry in folder.iterdir() if entry.name.startswith(".")]
+    assert [path.name for path in tmp_path.iterdir()] == ["mounted"]
+
+
+def test_an_earlier_scan_comes_back_when_a_move_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    write_run(folder, example_report(), pictures={"a.png": b"old"}, repaired_state=STATE)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    replace = Path.replace
+
+    def failing(source: Path, target: Path) -> Path:
+        if source.name == "report.json" and target.parent == folder and "old" not in str(source):
+            monkeypatch.setattr(Path, "replace", replace)
+            raise OSError(5, "Input/output error")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(ReportError, match="Input/output error"):
+        write_run(folder, example_report(), pictures={"b.png": b"new"}, repaired_state=STATE,
+                  force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_full_disk_of_the_weights_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("rnp_core.run_folder.save_file", full)
+    with pytest.raises(ReportError, match="cannot write the scan to .*No space left on device"):
+        write_run(tmp_path / "run", example_report(), pictures={}, repaired_state=STATE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\x00b"])
+def test_names_that_no_file_system_takes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReportError, match="cannot write to"):
+        check_target(tmp_path / name, force=False)

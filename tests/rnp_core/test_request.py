@@ -27,13 +27,27 @@ def test_survives_json() -> None:
         ({"mean": (0.5,)}, "go together"),
         ({"mean": (0.5, 0.5), "std": (0.2,)}, "as many --std values"),
         ({"mean": (0.5,), "std": (0.0,)}, "all above 0"),
-        ({"mean": (0.5,), "std": (float("nan"),)}, "all above 0"),
+        ({"mean": (0.5,), "std": (float("nan"),)}, "finite numbers for --std"),
+        ({"mean": "0.5", "std": (0.2,)}, "expected a list for mean"),
         ({"threads": 0}, "at least 1, got 0"),
+        ({"num_classes": 1}, "expected --num-classes of at least 2, got 1"),
+        ({"num_classes": "ten"}, "expected --num-classes of at least 2, got 'ten'"),
+        ({"seed": -1}, "expected --seed from 0"),
+        ({"seed": 2**64}, "expected --seed from 0"),
+        ({"seed": 1.5}, "expected --seed from 0"),
+        ({"out": "a\x00b"}, "expected text for out"),
+        ({"out": ""}, "expected text for out"),
+        ({"suspects": 3}, "expected text for suspects, got 3"),
+        ({"preset": "slow"}, "expected a preset among quick"),
+        ({"device": "tpu"}, "expected a device among auto"),
+        ({"class_names": "ab"}, "expected a list for class_names"),
+        ({"class_names": (1, 2)}, "expected text for class_names"),
+        ({"repair": 1}, "expected true or false for repair"),
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ScanRequest(**PATHS, **changes)  # type: ignore[arg-type]
+        ScanRequest(**{**PATHS, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("data", [{"checkpoint": "x"}, {**PATHS, "colour": "red"}])

@@ -296,16 +296,24 @@ def test_data_errors(
     assert "\n" not in str(caught.value)
 
 
-def test_mixed_sizes_need_a_size(tmp_path: Path) -> None:
+def test_mixed_sizes_become_the_most_common_one_or_the_wanted_one(tmp_path: Path) -> None:
     members = {**good_members(), "dog/big.png": encode(random_pixels(1, 9, 12, 3))}
     path = write_folder(tmp_path / "a", members)
-    with pytest.raises(
-        DataError, match=r"got 8x8 \(cat/00.png\) and 12x9 \(dog/big.png\); set size"
-    ):
-        _read(path)
+    result = _read(path)
+    assert result.images.images.shape == (31, 3, 8, 8)
+    assert any("2 sizes; 1 of 31 were resized to the most common one, 8x8" in text
+               for text in result.warnings)
     result = _read(path, size=8)
     assert result.images.images.shape == (31, 3, 8, 8)
-    assert any("1 of 31 images not square" in text for text in result.warnings)
+    assert any("1 of 31 images stretched" in text for text in result.warnings)
+
+
+def test_suspects_are_read_however_many_are_broken(tmp_path: Path) -> None:
+    members = {f"{index}.png": b"rubbish" for index in range(5)}
+    members["whole.png"] = encode(random_pixels(1, 8, 8, 3))
+    found = read_suspects(write_folder(tmp_path / "a", members))
+    assert found.images.ids == ("whole.png",)
+    assert any("broken images left out (5): 0.png" in text for text in found.warnings)
 
 
 @pytest.mark.parametrize(
