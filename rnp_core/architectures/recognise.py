@@ -204,12 +204,12 @@ def _misfit(
     if wanted is not None and closest is None:
         mismatch = _compare_shapes(shapes, wanted)
     listing = "\n  ".join(mismatch.lines()) or "its names and shapes are those of another family"
-    advice = f"they are those of {fits}: leave --arch out" if fits else (
-        "leave --arch out to try every known architecture, or name a builder as FILE.py:CALLABLE"
+    advice = f"they are those of {fits}, so leave --arch out" if fits else (
+        "leave --arch out to try every known one, or name a builder as FILE.py:CALLABLE"
     )
     return ArchitectureError(
-        f"the tensors are not those of {hint}; {name} differs in {len(mismatch)} tensor(s):\n  "
-        f"{listing}\n{advice}"
+        f"the tensors are not those of {hint}; {advice}. {name} differs in {len(mismatch)} "
+        f"tensor(s):\n  {listing}"
     )
 
 

@@ -74,7 +74,7 @@ def open_archive(source: Source, limits: ReadLimits) -> Archive:
         CheckpointError: for a damaged, encrypted, ambiguous (duplicate or overlapping members) or
             exploding archive.
     """
-    with _damage_at("the archive"):
+    with _damage_at(""):
         source.file.seek(0)
         file = zipfile.ZipFile(source.file)
     entries = file.infolist()
@@ -108,14 +108,19 @@ def verify_checksums(archive: Archive) -> None:
 
 @contextmanager
 def _damage_at(name: str) -> Iterator[None]:
-    """Turns what zipfile raises on damaged input (many kinds) into one clear error."""
+    """Turns what zipfile raises on damaged input (many kinds) into one clear error.
+
+    Args:
+        name: the member that is read, empty for the directory.
+    """
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:
         text = printable(str(error)[:200])
-        raise CheckpointError(f"damaged archive at {printable(name[:100])!r}: {text}") from error
+        where = f" at {printable(name[:100])!r}" if name else ", perhaps cut off"
+        raise CheckpointError(f"damaged archive{where}: {text}") from error
 
 
 def _refuse_duplicates(entries: list[zipfile.ZipInfo]) -> None:

@@ -25,10 +25,12 @@ REFUSED = {
     "unpack it, or save the state dict again with a current PyTorch",
     "compressed": "the file is compressed (gzip, bzip2, xz, 7z or zstd); unpack it first",
     "zip": "a zip archive without data.pkl is not a file of torch.save",
+    "cut-off": "the file is cut off or damaged: a safetensors header that is longer than the file",
     "unknown": "the content is none of safetensors, torch zip or legacy torch",
 }
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd")
+_LONGEST_HEADER = 100_000_000  # bytes, by the format's own rule
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -49,6 +51,8 @@ def identify(source: Source) -> str:
         (length,) = struct.unpack("<Q", head[:8])
         if length <= source.size - 8:
             return SAFETENSORS
+        if length <= _LONGEST_HEADER:
+            return "cut-off"
     if _is_pickle(head):
         return TORCH_LEGACY if _has_legacy_magic(head) else "pickle"
     if _is_onnx(head):

@@ -63,16 +63,21 @@ def load_checkpoint(path: Path | str, *, limits: ReadLimits = _DEFAULT_LIMITS) -
     with open_source(place.weights, limits) as source:
         facts = examine(source, place, limits)
         if facts.refusal is not None:
-            raise CheckpointRefused(facts.refusal, facts.inspection(path))
+            raise _refused(facts, path)
         try:
             weights = _weights(facts, limits)
         except (CheckpointError, MemoryError) as error:
             facts.refusal = str(error) or "reading the file needs more memory than there is"
-            raise CheckpointRefused(facts.refusal, facts.inspection(path)) from error
+            raise _refused(facts, path) from error
         except RuntimeError as error:  # torch, mostly because it cannot allocate
             facts.refusal = f"torch cannot make the tensors: {printable(str(error)[:200])}"
-            raise CheckpointRefused(facts.refusal, facts.inspection(path)) from error
+            raise _refused(facts, path) from error
         return _checkpoint(path, facts, weights)
+
+
+def _refused(facts: Examination, path: Path) -> CheckpointRefused:
+    name = printable(facts.source.path.name[:100])
+    return CheckpointRefused(f"{name}: {facts.refusal}", facts.inspection(path))
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,7 +170,7 @@ def test_an_unknown_architecture_says_what_to_do(case: Case, capsys: Capsys) -> 
     write_model(case.checkpoint)
     for arch, words in (
         ("alexnet", "expected the name of an architecture, got 'alexnet'"),
-        ("resnet18", "expected the tensors of a known architecture"),
+        ("resnet18", "the tensors are not those of resnet18; they are those of mlp, so leave"),
         ("nowhere.py:net", "does not exist"),
         ("keras:resnet18", "expected torchvision:NAME or timm:NAME"),
     ):
