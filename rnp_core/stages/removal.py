@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from rnp_core.data import DefenseSet
 from rnp_core.inversion import RecoveredTrigger
@@ -13,7 +12,12 @@ from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
-from rnp_core.stages.target_label import LabelEvidence, ScoreWeights, best_trigger
+from rnp_core.stages.target_label import (
+    LabelEvidence,
+    ScoreWeights,
+    best_trigger,
+    typical_size,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,7 @@ def remove_backdoor(
         pruned.model,
         defense_set,
         chosen,
-        size_limits=[median(t.size for t in found[trigger.kind]) for trigger in chosen],
+        size_limits=[typical_size(found[trigger.kind]) for trigger in chosen],
         teacher=model,
         config=repairing,
         on_progress=on_progress,

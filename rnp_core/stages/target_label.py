@@ -61,7 +61,7 @@ class LabelEvidence:
             flags values above 2.
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
         size_outlier: ``-ln(norm_ratio)`` less what the smallest of K innocent labels reaches by
-            chance; above 0 is unusual.
+            chance, given as many starts each as this one had; above 0 is unusual.
         score: chance that the label is a target, by the logistic model; [0, 1].
     """
 
@@ -92,11 +92,10 @@ def weigh_labels(
     """
     count = len(unlearned_shares)
     share_weight = weights.share if used_batch_statistics else weights.share_without_norm
-    chance = SIZE_SPREAD * math.sqrt(2 * math.log(count))
     ratios: dict[str, np.ndarray] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
-        median = float(np.median([trigger.size for trigger in found]))
+        median = typical_size(found)
         ratios[kind] = np.full(count, np.nan)
         for label in {trigger.label for trigger in found}:
             best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
@@ -111,6 +110,8 @@ def weigh_labels(
         own = {k: r[label] for k, r in ratios.items() if np.isfinite(r[label])}
         kind = min(own, key=lambda k: own[k]) if own else ""
         ratio = own[kind] if own else math.nan
+        starts = sum(trigger.label == label for trigger in triggers[kind]) if own else 1
+        chance = SIZE_SPREAD * math.sqrt(2 * math.log(count * starts))
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
@@ -127,6 +128,18 @@ def weigh_labels(
             )
         )
     return tuple(evidence)
+
+
+def typical_size(triggers: Sequence[RecoveredTrigger]) -> float:
+    """Median size over the labels, in the unit of the kind; further starts of a label do not count.
+
+    Args:
+        triggers: of one kind, at least one.
+    """
+    first: dict[int, float] = {}
+    for trigger in triggers:
+        first.setdefault(trigger.label, trigger.size)
+    return float(np.median(list(first.values())))
 
 
 def best_trigger(

@@ -90,6 +90,14 @@ def test_the_smaller_of_two_starts_counts() -> None:
     assert weigh_labels(EVEN, found)[0].trigger_norm == 4
 
 
+def test_more_starts_reach_a_smaller_trigger_by_chance() -> None:
+    sizes = {"patch": [trigger(label, 20) for label in range(4)]}
+    once = weigh_labels(EVEN, {"patch": [*sizes["patch"][1:], trigger(0, 10)]})[0]
+    often = weigh_labels(EVEN, {"patch": [*sizes["patch"], trigger(0, 12), trigger(0, 10)]})[0]
+    assert often.norm_ratio == once.norm_ratio == 0.5
+    assert often.size_outlier < once.size_outlier
+
+
 def test_shares_weigh_less_without_batch_norm() -> None:
     shares = torch.tensor([0.97, 0.01, 0.01, 0.01])
     found = {"patch": [trigger(label, 20) for label in range(4)]}
