@@ -128,6 +128,33 @@ RULES: tuple[Rule, ...] = (
         ("ML02",),
     ),
     Rule(
+        "RNP007",
+        "suspects-flagged",
+        "high",
+        "Suspect images look poisoned.",
+        "Look at the flagged images and at what the attributions mark, and ask where they came "
+        "from.",
+        ("AML.T0020", "AML.T0043.004"),
+        ("ML02",),
+    ),
+    Rule(
+        "RNP008",
+        "not-repaired",
+        "high",
+        "The removal left the backdoor, or did not happen.",
+        "Do not use the file of the repaired model; scan again with more clean images, the "
+        "thorough preset, or without --no-repair.",
+        ("AML.T0018.000",),
+        ("ML10",),
+    ),
+    Rule(
+        "RNP009",
+        "evidence-missing",
+        "medium",
+        "A stage that no verdict rests on failed, so part of the evidence is missing.",
+        "Repair what the message names, and scan again if you need that evidence.",
+    ),
+    Rule(
         "RNP101",
         "unsafe-global",
         "critical",

@@ -107,6 +107,7 @@ class ReportView:
     findings: Chosen
     labels: Chosen
     triggers: Chosen
+    other_triggers: Chosen
     filters: Chosen
     samples: Chosen
     flagged: int
@@ -136,7 +137,9 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
     suspicion = sorted(report.samples, key=lambda row: (not row.flagged, -row.suspicion_score))
     filters = sorted(report.pruned_filters, key=lambda row: row.mask_value)
     labels = sorted(report.labels, key=lambda row: -row.score)
-    triggers = [_trigger(report, row, book) for row in report.triggers[:MOST_TRIGGERS]]
+    suspected = set(report.suspected_target_labels)
+    leading = [r for i, r in enumerate(report.triggers) if i == 0 or r.label in suspected]
+    others = [r for i, r in enumerate(report.triggers) if i > 0 and r.label not in suspected]
     attributed = _attributions(report, book)
     samples = [SampleView(row, book.thumbnail(row.index)) for row in suspicion[:most_samples]]
     findings = ruled_findings(report)
@@ -152,7 +155,8 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
         known=calibration_scores(),
         findings=Chosen(findings[:MOST_FINDINGS], len(findings)),
         labels=_chosen(labels, MOST_LABELS),
-        triggers=Chosen(triggers, len(report.triggers)),
+        triggers=_pictured(report, leading, book),
+        other_triggers=_pictured(report, others, book),
         filters=_chosen(filters, MOST_FILTERS),
         samples=Chosen(samples, len(suspicion)),
         flagged=sum(row.flagged for row in report.samples),
@@ -168,6 +172,10 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
 
 def _chosen(rows: list[LabelRow] | list[FilterRow], most: int) -> Chosen:
     return Chosen(rows[:most], len(rows))
+
+
+def _pictured(report: ScanReport, rows: list[TriggerRow], book: PictureBook) -> Chosen:
+    return Chosen([_trigger(report, row, book) for row in rows[:MOST_TRIGGERS]], len(rows))
 
 
 def _trigger(report: ScanReport, row: TriggerRow, book: PictureBook) -> TriggerView:
