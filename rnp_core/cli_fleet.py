@@ -1,24 +1,29 @@
 """``rnp fleet``: scan many models, with a live table."""
 
+# ruff: noqa: T201  (a command prints)
+
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnp_core.cli_settings import add_settings, read_settings
-from rnp_core.errors import ConfigError
-from rnp_core.request import ScanRequest
+from rnp_core.errors import ConfigError, ReportError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from rnp_core.jobs import EngineLimits
     from rnp_core.jobs.fleet import FleetProgress
     from rnp_core.jobs.fleet_ranking import FleetRow
 
+GIB = 1 << 30
+_INTERRUPTED = 2
 _SHOWN = 15
 _STYLES = {"backdoored": "bold red", "suspicious": "bold yellow", "error": "magenta"}
 
@@ -44,6 +49,13 @@ def add_fleet(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     fleet.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
     fleet.add_argument("--scan-share", type=float, default=1.0, metavar="SHARE",
                        help="share of the models that get a whole scan (default: 1)")
+    fleet.add_argument("--memory", type=float, metavar="GIB",
+                       help="memory limit of each scan (default: a share of the machine's)")
+    fleet.add_argument("--time-limit", type=float, metavar="SECONDS",
+                       help="time limit of each scan (default: 21600)")
+    fleet.add_argument("--disk", type=float, metavar="GIB",
+                       help="size of the history beyond which files of unfinished scans are "
+                       "removed and, where that is not enough, no scan is added (default: 100)")
     add_settings(fleet)
     fleet.add_argument("--quiet", action="store_true", help="print nothing but errors")
     fleet.set_defaults(run=run_fleet)
@@ -59,30 +71,55 @@ def run_fleet(options: argparse.Namespace) -> int:
     models = find_models(options.models)
     if options.clean is None and not all(m.brings_images or m.clean for m in models):
         raise ConfigError("--clean is needed: a folder, zip or npz of clean labelled images")
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"cannot write to {options.out}: {error.strerror}") from error
     with JobEngine(
         options.home or default_home(),
         scheduler=options.scheduler,
+        limits=_limits(options),
         workers=options.workers,
         send_files=options.send_files,
     ) as engine:
         fleet = Fleet(
-            engine, models, _request(options), out=options.out, scan_share=options.scan_share
+            engine,
+            models,
+            read_settings(options),
+            clean=options.clean,
+            out=options.out,
+            scan_share=options.scan_share,
         )
-        with _Screen(quiet=options.quiet) as screen:
-            rows = fleet.run(screen.update)
+        try:
+            with _Screen(quiet=options.quiet) as screen:
+                rows = fleet.run(screen.update)
+        except KeyboardInterrupt:
+            print("rnp: interrupted; run the same command again to go on", file=sys.stderr)
+            return _INTERRUPTED
     if not options.quiet:
         _summary(rows, options.out)
     return exit_code(rows)
 
 
-def _request(options: argparse.Namespace) -> ScanRequest:
-    return ScanRequest(
-        checkpoint="",
-        clean=str(options.clean) if options.clean is not None else None,
-        out="",
-        **read_settings(options),
-    )
+def _limits(options: argparse.Namespace) -> EngineLimits:
+    """The default limits with what the options say."""
+    from rnp_core.jobs import EngineLimits
+
+    given = {
+        "job_memory_bytes": _bytes(options.memory, "--memory"),
+        "job_seconds": options.time_limit,
+        "disk_bytes": _bytes(options.disk, "--disk"),
+    }
+    return EngineLimits(**{name: value for name, value in given.items() if value is not None})
+
+
+def _bytes(gib: float | None, option: str) -> int | None:
+    if gib is None:
+        return None
+    try:
+        return int(gib * GIB)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"expected {option} in GiB, got {gib}") from None
 
 
 class _Screen:

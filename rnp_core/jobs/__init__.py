@@ -4,7 +4,9 @@ The record is a SQLite table (:mod:`.store`) and a run folder a job; :mod:`.engi
 """
 
 from rnp_core.jobs.engine import JobEngine
+from rnp_core.jobs.history import History
 from rnp_core.jobs.home import default_home
+from rnp_core.jobs.job_filter import JobFilter
 from rnp_core.jobs.types import (
     DISPOSITIONS,
     FINAL_STATES,
@@ -22,9 +24,11 @@ __all__ = [
     "JOB_STATES",
     "Disposition",
     "EngineLimits",
+    "History",
     "Job",
     "JobEngine",
     "JobEvent",
+    "JobFilter",
     "JobState",
     "default_home",
 ]

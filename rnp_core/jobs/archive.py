@@ -9,10 +9,12 @@ import secrets
 import shutil
 import tempfile
 import zipfile
+import zlib
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rnp_core.errors import JobError
+from rnp_core.errors import JobError, RnpError
 from rnp_core.jobs.records import RESULT_NAMES, result_facts
 from rnp_core.jobs.store import JobStore
 from rnp_core.jobs.types import DISPOSITIONS, GIB, Disposition
@@ -21,26 +23,38 @@ from rnp_core.request import ScanRequest
 FORMAT = "rnp-run"
 _RECORD = "job.json"
 _FOLDER = "run"
-_SUFFIXES = (".json", ".png", ".safetensors", ".npz", ".csv", ".html", ".pdf", ".md", ".txt")
+_SUFFIXES = (
+    ".json", ".png", ".safetensors", ".npz", ".csv", ".html", ".pdf", ".md", ".txt", ".minisig",
+)
 _MOST_FILES, _MOST_BYTES, _MOST_RECORD = 20_000, 8 * GIB, 1 << 20
+_TEXTS = ("id", "title", "created_at", "checkpoint_sha256", "checkpoint_name", "settings_key")
+_TIMES = ("started_at", "finished_at")
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
+    RnpError,
+)
 
 
 def write_archive(store: JobStore, job_id: str, archive: Path) -> None:
     """Write a finished job; the file appears whole or not at all.
 
+    Files of kinds that no report has are left out, as :func:`read_archive` would refuse them.
+
     Raises:
         JobError: when the job is not done, its files are gone, or the file cannot be written.
     """
     job = store.get(job_id)
-    if job.state != "done" or not (job.run_folder / RESULT_NAMES[job.kind]).is_file():
-        raise JobError(f"expected a finished job with its files, job {job_id} is {job.state}")
+    if job.state != "done":
+        raise JobError(f"expected a finished job, job {job_id} is {job.state}")
+    if not (job.run_folder / RESULT_NAMES[job.kind]).is_file():
+        raise JobError(f"the files of job {job_id} are gone from {job.run_folder}")
     record = {
         "format": FORMAT,
         "version": 1,
         "id": job.id,
         "title": job.title,
         "kind": job.kind,
-        "request": {**job.request.to_dict(), "out": ""},
+        "request": {**job.request.to_dict(), "out": _FOLDER},
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -55,9 +69,9 @@ def write_archive(store: JobStore, job_id: str, archive: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
             target.writestr(_RECORD, json.dumps(record, indent=1))
             for file in sorted(job.run_folder.rglob("*")):
-                if file.is_file() and not file.is_symlink():
-                    name = file.relative_to(job.run_folder).as_posix()
-                    target.write(file, f"{_FOLDER}/{name}")
+                name = PurePosixPath(_FOLDER, file.relative_to(job.run_folder).as_posix())
+                if file.is_file() and not file.is_symlink() and _is_of_a_report(str(name)):
+                    target.write(file, str(name))
         temporary.replace(archive)
     except OSError as error:
         raise JobError(f"cannot write {archive}: {error.strerror}") from error
@@ -72,17 +86,25 @@ def read_archive(store: JobStore, archive: Path) -> str:
     Raises:
         JobError: when it is no such file, breaks a limit, or the job is here already.
     """
-    staging = Path(tempfile.mkdtemp(dir=store.home.work, prefix="import-"))
+    try:
+        with tempfile.TemporaryDirectory(dir=store.home.work, prefix="import-") as staging:
+            return _take_in(store, archive, Path(staging))
+    except OSError as error:
+        raise JobError(f"cannot import {archive}: {error.strerror or error}") from error
+
+
+def _take_in(store: JobStore, archive: Path, staging: Path) -> str:
+    folder = staging / _FOLDER
     try:
         with zipfile.ZipFile(archive) as source:
             record = _record(source)
             _extract(source, staging)
-        facts = result_facts(record["kind"], staging / _FOLDER)
-        _insert(store, record, facts, staging / _FOLDER)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, RuntimeError) as error:
+        facts = result_facts(record["kind"], folder)
+        decisions = [_decision(entry) for entry in record["dispositions"]]
+        request = ScanRequest.from_dict({**record["request"], "out": _FOLDER})
+    except _UNREADABLE as error:
         raise JobError(f"{archive} is no exported scan: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    _insert(store, record, request, facts, decisions, folder)
     return record["id"]
 
 
@@ -96,13 +118,28 @@ def _record(source: zipfile.ZipFile) -> dict[str, Any]:
         raise JobError(f"expected version 1 of the format, got {record['version']!r}")
     if record["kind"] not in RESULT_NAMES:
         raise JobError(f"expected a kind among {', '.join(RESULT_NAMES)}")
-    texts = ("id", "title", "created_at", "checkpoint_sha256", "checkpoint_name", "settings_key")
-    if any(not isinstance(record[name], str) for name in texts):
+    tags = record["tags"]
+    texts = [*(record[name] for name in _TEXTS), *(tags if isinstance(tags, list) else [None])]
+    if not all(isinstance(text, str) for text in texts):
         raise JobError("expected texts in the record of the job")
-    job_id = record["id"]
-    if not (8 <= len(job_id) <= 64 and all(c in "0123456789abcdef" for c in job_id)):
-        raise JobError(f"expected an id of hexadecimal digits, got {job_id[:80]!r}")
+    for moment in (record["created_at"], *(record[name] for name in _TIMES)):
+        if moment is not None:
+            datetime.fromisoformat(moment)
+    for name, least in (("id", 8), ("checkpoint_sha256", 64)):
+        value = record[name]
+        if not (least <= len(value) <= 64 and all(c in "0123456789abcdef" for c in value)):
+            raise JobError(f"expected hexadecimal digits as {name}, got {value[:80]!r}")
     return record
+
+
+def _decision(entry: Any) -> Disposition:
+    decision = Disposition(**entry)
+    if decision.disposition not in DISPOSITIONS:
+        raise JobError("expected known decisions in the record of the job")
+    if not (isinstance(decision.reviewer, str) and isinstance(decision.note, str)):
+        raise JobError("expected texts in the decisions about the job")
+    datetime.fromisoformat(decision.time)
+    return decision
 
 
 def _extract(source: zipfile.ZipFile, staging: Path) -> None:
@@ -112,11 +149,11 @@ def _extract(source: zipfile.ZipFile, staging: Path) -> None:
         raise JobError(f"expected at most {_MOST_FILES} files, got {len(members)}")
     left = _MOST_BYTES
     for member in members:
-        name = PurePosixPath(member.filename)
-        plain = name.parts[:1] == (_FOLDER,) and ".." not in name.parts
-        if not plain or "\\" in member.filename or name.suffix not in _SUFFIXES:
+        if not _is_of_a_report(member.filename):
             raise JobError(f"expected files of a report, got {member.filename[:200]!r}")
-        target = staging.joinpath(*name.parts)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise JobError(f"expected stored or deflated files, got {member.compress_type}")
+        target = staging / member.filename
         target.parent.mkdir(parents=True, exist_ok=True)
         with source.open(member) as data, target.open("xb") as file:
             while block := data.read(1 << 20):
@@ -126,11 +163,21 @@ def _extract(source: zipfile.ZipFile, staging: Path) -> None:
                 file.write(block)
 
 
-def _insert(store: JobStore, record: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
-    request = ScanRequest.from_dict(record["request"])
-    decisions = [Disposition(**entry) for entry in record["dispositions"]]
-    if any(d.disposition not in DISPOSITIONS for d in decisions):
-        raise JobError("expected known decisions in the record of the job")
+def _is_of_a_report(name: str) -> bool:
+    """Whether a member of an archive is a plain file of a run folder, and leads nowhere else."""
+    path = PurePosixPath(name)
+    plain = path.parts[:1] == (_FOLDER,) and ".." not in path.parts and "\\" not in name
+    return plain and path.suffix in _SUFFIXES
+
+
+def _insert(
+    store: JobStore,
+    record: dict[str, Any],
+    request: ScanRequest,
+    facts: dict[str, Any],
+    decisions: list[Disposition],
+    folder: Path,
+) -> None:
     job_id = record["id"]
     target = store.home.run_folder(job_id)
     with store.database.transaction():
@@ -138,7 +185,7 @@ def _insert(store: JobStore, record: dict[str, Any], facts: dict[str, Any], fold
             raise JobError(f"job {job_id} is here already")
         store.insert(
             {
-                **{name: record[name] for name in _COPIED},
+                **{name: record[name] for name in (*_TEXTS, *_TIMES, "kind")},
                 "state": "done",
                 "fraction": 1.0,
                 "request": json.dumps(request.to_dict()),
@@ -148,15 +195,9 @@ def _insert(store: JobStore, record: dict[str, Any], facts: dict[str, Any], fold
                 "suspected_target_labels": json.dumps(list(facts["suspected_target_labels"])),
             }
         )
-        store.set_tags(job_id, [*(str(tag) for tag in record["tags"]), "imported"])
+        store.set_tags(job_id, [*record["tags"], "imported"])
         for decision in decisions:
             store.add_disposition(job_id, decision)
         store.note(job_id, "done")
         shutil.rmtree(target, ignore_errors=True)
         folder.replace(target)
-
-
-_COPIED = (
-    "id", "title", "kind", "created_at", "started_at", "finished_at", "checkpoint_sha256",
-    "checkpoint_name", "settings_key",
-)

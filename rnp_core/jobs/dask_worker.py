@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from distributed import get_worker
+from distributed.comm import get_address_host
 
 from rnp_core.jobs.attempt import Order, Outcome, make_attempt
 from rnp_core.jobs.transfer import pack, place_inputs
@@ -22,7 +25,7 @@ def mark_cancelled(key: str) -> None:
 
 
 def work(
-    values: dict[str, Any], topic: str, blobs: dict[str, bytes], share: int
+    values: dict[str, Any], topic: str, blobs: dict[str, bytes], by_host: Mapping[str, int]
 ) -> dict[str, Any]:
     """Make the attempt and return the fields of its :class:`Outcome`.
 
@@ -33,7 +36,7 @@ def work(
         values: fields of an :class:`Order`.
         topic: where progress goes, see ``Worker.log_event``.
         blobs: sha256 to bytes of inputs, for workers that do not share the disk.
-        share: attempts that may run on the worker's machine at once, besides its own threads.
+        by_host: attempts that may run at once on each machine, by the host of workers' addresses.
     """
     worker = get_worker()
     order = Order(**values)
@@ -52,9 +55,10 @@ def work(
             placed,
             on_events=send,
             cancelled=cancelled,
-            share=share * worker.state.nthreads,
+            share=by_host.get(get_address_host(worker.address), worker.state.nthreads),
         )
         if order.inputs and outcome.state == "done":
             outcome = Outcome("done", folder=pack(Path(placed.request["out"])))
+            shutil.rmtree(placed.stages, ignore_errors=True)
     _cancelled.discard(key)
     return asdict(outcome)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from rnp_core.errors import JobError
 from rnp_core.jobs.attempt import Order, Outcome
-from rnp_core.jobs.owners import Owner, forget, lives
+from rnp_core.jobs.owners import Owner
 from rnp_core.jobs.pool import Answer, OnAnswer, Pool
+from rnp_core.jobs.reaper import reap
 from rnp_core.jobs.records import record_events, record_outcome, settle_lost
 from rnp_core.jobs.store import JobStore
 from rnp_core.jobs.types import Job
@@ -176,16 +177,3 @@ class Dispatcher:
                 continue
             self._running[job.id] = _Running(order)
             self._pool.start(order)
-
-
-def reap(store: JobStore) -> None:
-    """Jobs whose owner died become interrupted, or done where the result was already whole."""
-    owners: dict[str, list[str]] = {}
-    for job_id, owner in store.running():
-        owners.setdefault(owner, []).append(job_id)
-    for owner, job_ids in owners.items():
-        if lives(store.home, owner):
-            continue
-        who = forget(store, owner)
-        for job_id in job_ids:
-            settle_lost(store, job_id, owner=owner, error=f"{who}, which ran it, ended")

@@ -1,56 +1,36 @@
-"""The way in to the jobs: submit, follow, cancel, look up, decide, move, delete."""
+"""The way in to the jobs: a history that also submits, runs, cancels and resumes."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import secrets
-import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from rnp_core.errors import ConfigError, JobError
-from rnp_core.jobs.archive import read_archive, write_archive
-from rnp_core.jobs.attempt import TASKS, Order, Outcome, outcome_of, perform
-from rnp_core.jobs.dispatcher import Dispatcher, reap
-from rnp_core.jobs.home import open_home
-from rnp_core.jobs.identity import Identifier, Identity
+from rnp_core.jobs.attempt import TASKS, Order
+from rnp_core.jobs.dispatcher import Dispatcher
+from rnp_core.jobs.history import History
+from rnp_core.jobs.identity import absolute
+from rnp_core.jobs.own_run import run_own
 from rnp_core.jobs.owners import Owner
 from rnp_core.jobs.pool import DirectPool, OnAnswer, Pool
-from rnp_core.jobs.quota import check_space, tidy
-from rnp_core.jobs.records import attempt_folder, record_events, record_outcome
-from rnp_core.jobs.store import JobFilter, JobStore, now
-from rnp_core.jobs.types import (
-    DEFAULT_LIMITS,
-    DISPOSITIONS,
-    Disposition,
-    DispositionName,
-    EngineLimits,
-    Job,
-    JobEvent,
-    JobKind,
-    JobState,
-)
-from rnp_core.progress import OnProgress, Progress, ignore_progress
-from rnp_core.report import Verdict
+from rnp_core.jobs.records import attempt_folder
+from rnp_core.jobs.types import DEFAULT_LIMITS, EngineLimits, Job, JobKind
+from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.request import ScanRequest
-
-_log = logging.getLogger(__name__)
-_WATCH_SECONDS = 0.3
 
 DIRECT = "direct"
 """As ``scheduler``: one job at a time in a child of this very process, without Dask."""
 
 
-class JobEngine:
-    """Jobs of one home. Several engines, in one process or many, may use the same home at once.
+class JobEngine(History):
+    """The history of a home, and what runs its jobs.
 
-    Every method may be called from any thread. Waiting jobs run in the order of their priority
-    while any engine with a scheduler is open; Dask starts with the first of them.
+    Waiting jobs run in the order of their priority while any engine with a scheduler is open; Dask
+    starts with the first of them.
 
     Args:
         home: folder of the jobs, see :func:`rnp_core.jobs.default_home`; made if need be.
@@ -78,36 +58,20 @@ class JobEngine:
     ) -> None:
         if workers < 1:
             raise ConfigError(f"expected at least 1 worker, got {workers}")
-        self.limits = limits
+        super().__init__(home, limits=limits)
         self._scheduler = scheduler or os.environ.get("RNP_SCHEDULER") or None
         self._workers = workers
         self._send_files = send_files
-        self._store = JobStore(open_home(home))
-        self._identifier = Identifier()
         self._owner: Owner | None = None
         self._closed = False
-        reap(self._store)
         self._dispatcher: Dispatcher | None = None
         if run_jobs:
             self._dispatcher = Dispatcher(
-                self._store, make_pool=self._pool, make_order=self._order, clean_up=self._tidy
+                self._store,
+                make_pool=self._pool,
+                make_order=self._order,
+                clean_up=self._quota.tidy,
             )
-
-    def __enter__(self) -> JobEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def home(self) -> Path:
-        """The folder of the jobs."""
-        return self._store.home.root
 
     @property
     def problem(self) -> str:
@@ -124,9 +88,7 @@ class JobEngine:
         if self._owner is not None:
             with contextlib.suppress(JobError):
                 self._owner.release()
-        self._store.database.close()
-
-    # --- jobs ----------------------------------------------------------------------------------
+        super().close()
 
     def submit(
         self,
@@ -151,10 +113,20 @@ class JobEngine:
         """
         job_id = secrets.token_hex(8)
         folder = self._store.home.run_folder(job_id)
-        request = _absolute(dataclasses.replace(request, out=str(folder), force=True))
-        self._add(job_id, request, title, tags, kind, priority)
-        if self._dispatcher is not None:
-            self._dispatcher.wake()
+        request = absolute(dataclasses.replace(request, out=str(folder), force=True))
+        identity = self._identifier.identify(request)
+        self._quota.check()
+        self._store.add(
+            job_id,
+            request,
+            identity,
+            kind=kind,
+            title=title.strip() or identity.name,
+            priority=priority,
+            tags=tags,
+            queue_length=self.limits.queue_length,
+        )
+        self._wake()
         return job_id
 
     def run(
@@ -178,92 +150,37 @@ class JobEngine:
             RnpError: why the scan ended without a result, once that is written down.
         """
         job_id = secrets.token_hex(8)
-        request = _absolute(request)
-        with self._store.database.transaction():
-            self._add(job_id, request, title, tags, "scan", 0.0)
-            if self._owner is None:
-                self._owner = Owner(self._store)
-            owner = self._owner.id
-            job = self._store.take(job_id, owner, DIRECT)
-        assert job is not None
-        order = dataclasses.replace(self._order(job), request=request.to_dict())
-        ended, unwanted = threading.Event(), threading.Event()
-        watcher = threading.Thread(
-            target=self._watch, args=(job_id, owner, ended, unwanted), name="rnp-watch", daemon=True
-        )
-        watcher.start()
-        outcome = Outcome("done")
-        try:
-            perform(
-                order,
-                on_events=lambda events: self._record_quietly(job_id, events),
-                cancelled=unwanted.is_set,
-                on_progress=on_progress,
+        request = absolute(request)
+        identity = self._identifier.identify(request)
+        self._quota.check()
+        with self._store.database.transaction():  # nobody else may take it
+            self._store.add(
+                job_id,
+                request,
+                identity,
+                kind="scan",
+                title=title.strip() or identity.name,
+                priority=0.0,
+                tags=tags,
+                queue_length=None,
             )
-        except BaseException as error:
-            outcome = outcome_of(error)
-            raise
-        finally:
-            ended.set()
-            try:
-                record_outcome(self._store, order, outcome, owner=owner)
-            except JobError as error:
-                _log.warning("the scan could not be written into the history: %s", error)
-        try:
-            return self._store.get(job_id)
-        except JobError:
-            return job
+            job = self._take(job_id)
+        order = dataclasses.replace(self._order(job), request=request.to_dict())
+        return self._run_own(job, order, on_progress)
 
-    def job(self, job_id: str) -> Job:
-        """One job.
+    def run_again(self, job_id: str, *, on_progress: OnProgress = ignore_progress) -> Job:
+        """As :meth:`resume`, but now, whatever waits, in a child of this process.
+
+        The result goes into the home. Returns the ended job.
 
         Raises:
-            JobError: when there is none of this id.
+            JobError: see :meth:`resume`; nothing was begun.
+            RnpError: why the scan ended without a result, once that is written down.
         """
-        return self._store.get(job_id)
-
-    def jobs(
-        self,
-        *,
-        state: JobState | None = None,
-        text: str = "",
-        tag: str | None = None,
-        verdict: Verdict | None = None,
-        sha256: str | None = None,
-        kind: JobKind | None = "scan",
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[Job]:
-        """Jobs, the newest first.
-
-        Args:
-            text: words that all occur in title, checkpoint name, tags or the start of the digest.
-            sha256: digest of the checkpoint, or its beginning.
-            kind: None lists triages of fleets as well.
-        """
-        which = JobFilter(state, text, tag, verdict, sha256, kind)
-        return self._store.find(which, limit=limit, offset=offset)
-
-    def count(
-        self,
-        *,
-        state: JobState | None = None,
-        text: str = "",
-        tag: str | None = None,
-        verdict: Verdict | None = None,
-        sha256: str | None = None,
-        kind: JobKind | None = "scan",
-    ) -> int:
-        """How many jobs :meth:`jobs` would list without a limit."""
-        return self._store.count(JobFilter(state, text, tag, verdict, sha256, kind))
-
-    def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """Progress of a job after the event ``after``, in order."""
-        return self._store.events(job_id, after=after)
-
-    def position(self, job_id: str) -> int | None:
-        """Place in the queue, 1 for the next; None when the job does not wait."""
-        return self._store.position(job_id)
+        with self._store.database.transaction():
+            self._requeue(job_id)
+            job = self._take(job_id)
+        return self._run_own(job, self._order(job), on_progress)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a waiting job at once, or a running one within a second, whoever runs it.
@@ -275,8 +192,7 @@ class JobEngine:
         """
         self._store.get(job_id)
         self._store.request_cancel(job_id)
-        if self._dispatcher is not None:
-            self._dispatcher.wake()
+        self._wake()
 
     def resume(self, job_id: str) -> None:
         """Run a job that failed, was cancelled or was interrupted again.
@@ -286,126 +202,48 @@ class JobEngine:
         Raises:
             JobError: when it waits, runs or is done.
         """
+        self._requeue(job_id)
+        self._wake()
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _requeue(self, job_id: str) -> None:
         if not self._store.requeue(job_id):
             state = self._store.get(job_id).state
             raise JobError(
                 f"job {job_id} is {state}; only failed, cancelled and interrupted jobs run again"
             )
+
+    def _take(self, job_id: str) -> Job:
+        """Make a job that was just queued in the same transaction this engine's own."""
+        if self._owner is None:
+            self._owner = Owner(self._store)
+        job = self._store.take(job_id, self._owner.id, DIRECT)
+        assert job is not None
+        return job
+
+    def _run_own(self, job: Job, order: Order, on_progress: OnProgress) -> Job:
+        assert self._owner is not None
+        run_own(self._store, order, owner=self._owner.id, on_progress=on_progress)
+        try:
+            return self._store.get(job.id)
+        except JobError:
+            return job
+
+    def _wake(self) -> None:
         if self._dispatcher is not None:
             self._dispatcher.wake()
-
-    def delete(self, job_id: str) -> None:
-        """Forget a job and remove its files. A run folder outside the home stays.
-
-        Raises:
-            JobError: when there is none of this id, or it runs.
-        """
-        self._store.get(job_id)
-        self._store.remove(job_id)
-        home = self._store.home
-        for folder in (home.run_folder(job_id), home.work_folder(job_id)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    # --- history -------------------------------------------------------------------------------
-
-    def identify(self, request: ScanRequest) -> Identity:
-        """What makes a request the same as another one.
-
-        Raises:
-            CheckpointError, DataError: when a file of the request cannot be read.
-        """
-        return self._identifier.identify(_absolute(request))
-
-    def find_scans(self, sha256: str) -> list[Job]:
-        """Finished scans of the checkpoint with this digest, the newest first."""
-        return self.jobs(sha256=sha256, state="done", limit=1000)
-
-    def find_same(self, identity: Identity, *, kind: JobKind = "scan") -> list[Job]:
-        """Jobs in any state with the same checkpoint, images, settings and program version."""
-        return self._store.same(identity.sha256, identity.settings_key, kind)
-
-    def set_disposition(
-        self, job_id: str, disposition: DispositionName, *, reviewer: str, note: str = ""
-    ) -> None:
-        """Add a reviewer's decision; earlier ones stay in :meth:`dispositions`.
-
-        Raises:
-            JobError: for an unknown decision or job, or without a name.
-        """
-        if disposition not in DISPOSITIONS:
-            raise JobError(
-                f"expected a decision among {', '.join(DISPOSITIONS)}, got {disposition!r}"
-            )
-        if not reviewer.strip():
-            raise JobError("expected the reviewer's name")
-        self._store.get(job_id)
-        self._store.add_disposition(
-            job_id, Disposition(disposition, reviewer.strip(), note.strip(), now())
-        )
-
-    def dispositions(self, job_id: str) -> list[Disposition]:
-        """Every decision about a job, the first one first."""
-        return self._store.dispositions(job_id)
-
-    def set_tags(self, job_id: str, tags: Sequence[str]) -> None:
-        """Replace the tags of a job.
-
-        Raises:
-            JobError: when there is none of this id.
-        """
-        self._store.get(job_id)
-        self._store.set_tags(job_id, tags)
-
-    def export_run(self, job_id: str, archive: Path) -> None:
-        """Write a finished job with its run folder, tags and decisions into a zip file.
-
-        Raises:
-            JobError: when the job is not done or the file cannot be written.
-        """
-        write_archive(self._store, job_id, archive)
-
-    def import_run(self, archive: Path) -> str:
-        """Take a finished job from a zip file that :meth:`export_run` wrote; returns its id.
-
-        The file is not trusted: only plain files of a report are taken, within limits.
-
-        Raises:
-            JobError: when it is no such file, or the job is here already.
-        """
-        return read_archive(self._store, archive)
-
-    # --- inside --------------------------------------------------------------------------------
-
-    def _add(
-        self,
-        job_id: str,
-        request: ScanRequest,
-        title: str,
-        tags: Sequence[str],
-        kind: JobKind,
-        priority: float,
-    ) -> None:
-        identity = self._identifier.identify(request)
-        busy = {running for running, _ in self._store.running()}
-        check_space(self._store.home, busy=busy, limits=self.limits)
-        self._store.add(
-            job_id,
-            request,
-            kind=kind,
-            title=title.strip() or identity.name,
-            sha256=identity.sha256,
-            name=identity.name,
-            settings_key=identity.settings_key,
-            priority=priority,
-            tags=tags,
-            queue_length=self.limits.queue_length,
-        )
 
     def _pool(self, on_answer: OnAnswer) -> Pool:
         if self._scheduler == DIRECT:
             return DirectPool(on_answer)
-        from rnp_core.jobs.dask_pool import DaskPool
-
+        try:
+            from rnp_core.jobs.dask_pool import DaskPool
+        except ImportError as error:
+            raise JobError(
+                f"running jobs in the background needs Dask ({error}): pip install "
+                "'rnp-core[fleet]'"
+            ) from error
         return DaskPool(
             on_answer,
             address=self._scheduler,
@@ -427,38 +265,3 @@ class JobEngine:
             threads=self.limits.threads,
             device=request.device,
         )
-
-    def _watch(
-        self, job_id: str, owner: str, ended: threading.Event, unwanted: threading.Event
-    ) -> None:
-        """Notice that somebody wants a direct run cancelled."""
-        while not ended.wait(_WATCH_SECONDS):
-            with contextlib.suppress(JobError):
-                if job_id in self._store.cancel_requests(owner):
-                    unwanted.set()
-
-    def _record_quietly(self, job_id: str, events: list[tuple[float, Progress]]) -> None:
-        with contextlib.suppress(JobError):  # curves may have gaps, the scan goes on
-            record_events(self._store, job_id, events)
-
-    def _tidy(self) -> None:
-        busy = {running for running, _ in self._store.running()}
-        tidy(self._store.home, busy=busy, limits=self.limits)
-
-
-def _absolute(request: ScanRequest) -> ScanRequest:
-    """With paths that mean the same in every process."""
-    def whole(path: str) -> str:
-        return str(Path(path).expanduser().absolute())
-
-    arch = request.arch
-    if arch is not None and (code := arch.rpartition(":"))[0].endswith(".py"):
-        arch = f"{whole(code[0])}:{code[2]}"
-    return dataclasses.replace(
-        request,
-        arch=arch,
-        checkpoint=whole(request.checkpoint),
-        clean=whole(request.clean) if request.clean is not None else None,
-        suspects=whole(request.suspects) if request.suspects is not None else None,
-        out=whole(request.out),
-    )

@@ -4,30 +4,36 @@ interrupted goes on when it is run again."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rnp_core.errors import ConfigError, ReportError, RnpError
+from rnp_core.errors import ConfigError, JobError, ReportError, RnpError
 from rnp_core.jobs.engine import JobEngine
+from rnp_core.jobs.fleet_member import Member
 from rnp_core.jobs.fleet_models import FleetModel
 from rnp_core.jobs.fleet_ranking import FleetRow, rank, write_ranking
 from rnp_core.jobs.identity import Identity
-from rnp_core.jobs.types import FINAL_STATES, Job, JobKind
+from rnp_core.jobs.types import Job, JobKind
 from rnp_core.request import ScanRequest
 
 POLL_SECONDS = 0.3
 WRITE_SECONDS = 5.0
 """The ranking is written at most this often while the fleet runs, and at its end."""
 
+WINDOW = 1000
+"""Jobs of one kind that are in the queue at once."""
+
+_LOOK_SECONDS = 1.0  # of hashing checkpoints before jobs are submitted again
+_BUSY_SHARE = 0.25  # of the time that looking after a large fleet may take
 _TRIAGE_PRIORITY = 10.0  # before every whole scan, whose priority is a score
 _MOST_ATTEMPTS = 3  # of a job whose worker keeps disappearing
-_WINDOW = 1000  # jobs of one kind that are in the queue at once
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class FleetProgress:
     """Where a fleet stands.
 
     Attributes:
-        rows: the ranking so far.
-        total: distinct checkpoints.
+        rows: the ranking so far, of the checkpoints that were looked at.
+        total: checkpoints; each distinct one counts once, as soon as that is known.
         triaged: of them with cheap evidence or more.
         finished: of them with a result that will not change.
         running: jobs that run.
@@ -54,35 +60,13 @@ class FleetProgress:
 OnFleet = Callable[[FleetProgress], None]
 
 
-@dataclass
-class _Member:
-    """One distinct checkpoint on its way."""
-
-    path: Path
-    request: ScanRequest
-    identity: Identity
-    copies: list[str] = field(default_factory=list)
-    triage: Job | None = None
-    scan: Job | None = None
-    earlier: bool = False
-    left_at_triage: bool = False
-
-    @property
-    def active(self) -> Job | None:
-        """The job that has not ended."""
-        for job in (self.scan, self.triage):
-            if job is not None and job.state not in FINAL_STATES:
-                return job
-        return None
-
-
 class Fleet:
     """The models of one fleet and their jobs.
 
     Args:
         engine: runs the jobs and remembers them.
-        request: settings of every scan; its ``checkpoint`` and ``out`` do not matter, and ``clean``
-            serves the models that bring no images.
+        settings: fields of :class:`ScanRequest` for every scan, besides its paths.
+        clean: clean images for the models that bring none.
         out: folder for the ranking and the reports.
         scan_share: share of the models, the most suspicious ones, that get a whole scan.
         triage_from: fleets of fewer models go without the cheap evidence.
@@ -95,213 +79,210 @@ class Fleet:
         self,
         engine: JobEngine,
         models: Sequence[FleetModel],
-        request: ScanRequest,
+        settings: Mapping[str, Any],
         *,
+        clean: Path | None,
         out: Path,
         scan_share: float = 1.0,
         triage_from: int = 5,
     ) -> None:
         if not 0 < scan_share <= 1:
             raise ConfigError(f"expected a share above 0 and up to 1, got {scan_share}")
+        ScanRequest("model", "clean", "run", **settings)  # a wrong setting is wrong for all
         self.tag = fleet_tag(out)
         self._engine = engine
-        self._request = request
-        self._models = models
+        self._settings = settings
+        self._clean = clean
         self._out = out.absolute()
         self._scan_share = scan_share
-        self._triage_from = triage_from
-        self._members: dict[tuple[str, str], _Member] = {}
+        self._with_triage = len(models) >= triage_from or scan_share < 1
+        self._unseen = deque(models)
+        self._members: dict[tuple[str, str], Member] = {}
         self._broken: list[FleetRow] = []
-        self._written = 0.0
+        self._own: set[str] = set()
+        self._refusal = ""
+        self._next_write = 0.0
 
     def run(self, on_update: OnFleet = lambda progress: None) -> list[FleetRow]:
         """Scan everything that was not scanned before; returns the ranking, also written to files.
 
+        When it is stopped by an exception, of ``on_update`` or from a key, its waiting jobs leave
+        the queue and the ranking is written as it stands.
+
         Raises:
             ReportError: when the ranking cannot be written.
-            RnpError: when no job can be submitted any more.
+            JobError: when no job can be submitted and none is under way.
         """
-        self._identify()
-        self._attach()
-        while True:
-            self._refresh()
-            self._submit()
-            progress = self._progress()
-            on_update(progress)
-            if progress.finished == progress.total:
-                break
-            if time.monotonic() - self._written > WRITE_SECONDS:
+        try:
+            while True:
+                start = time.monotonic()
+                self._look()
+                self._refresh()
+                self._submit()
+                progress = self._progress()
+                on_update(progress)
+                if progress.finished == progress.total:
+                    break
                 self._write(progress.rows, whole=False)
-                self._written = time.monotonic()
-            time.sleep(POLL_SECONDS)
+                spent = time.monotonic() - start
+                if not self._unseen:
+                    time.sleep(max(POLL_SECONDS, spent / _BUSY_SHARE))
+        except BaseException:
+            self._withdraw()
+            raise
         self._write(progress.rows, whole=True)
         return progress.rows
 
     # --- who takes part ------------------------------------------------------------------------
 
-    def _identify(self) -> None:
-        """Distinct checkpoints by content; what cannot be read becomes a row at once."""
-        for model in self._models:
-            clean = str(model.clean) if model.clean else self._request.clean
-            request = dataclasses.replace(
-                self._request,
-                checkpoint=str(model.path),
-                clean=None if model.brings_images and not model.clean else clean,
-            )
+    def _look(self) -> None:
+        """Look at more checkpoints for a while: the first ones run while others are hashed."""
+        end = time.monotonic() + _LOOK_SECONDS
+        while self._unseen and time.monotonic() < end:
+            model = self._unseen.popleft()
             try:
-                identity = self._engine.identify(request)
+                self._add(model)
             except RnpError as error:
                 self._broken.append(
                     FleetRow(str(model.path), "", "failed", verdict="error", error=str(error))
                 )
-                continue
-            key = (identity.sha256, identity.settings_key)
-            if key in self._members:
-                self._members[key].copies.append(str(model.path))
-            else:
-                self._members[key] = _Member(model.path, request, identity)
 
-    def _attach(self) -> None:
-        """Take over jobs that are there already, done or under way."""
-        for member in self._members.values():
-            for kind in ("scan", "triage"):
-                job = self._known(member.identity, kind)
-                if job is None:
-                    continue
-                if kind == "scan":
-                    member.scan, member.earlier = job, job.state == "done"
-                else:
-                    member.triage = job
+    def _add(self, model: FleetModel) -> None:
+        """Make the model a member, with the jobs that are there already; a copy joins another."""
+        clean = model.clean or (None if model.brings_images else self._clean)
+        request = ScanRequest(
+            str(model.path), None if clean is None else str(clean), "run", **self._settings
+        )
+        identity = self._engine.identify(request)
+        key = (identity.sha256, identity.settings_key)
+        if key in self._members:
+            self._members[key].copies.append(str(model.path))
+            return
+        member = self._members[key] = Member(model.path, request, identity)
+        member.scan = self._known(identity, "scan")
+        member.triage = self._known(identity, "triage")
+        member.earlier = member.scan is not None and member.scan.state == "done"
+        for job in (member.scan, member.triage):
+            if job is not None:
+                self._engine.add_tags(job.id, ("fleet", self.tag))
 
     def _known(self, identity: Identity, kind: JobKind) -> Job | None:
+        """A job that is done, under way, or was of this fleet before it was interrupted."""
         same = self._engine.find_same(identity, kind=kind)
         done = [job for job in same if job.state == "done" and job.run_folder.is_dir()]
         under_way = [job for job in same if job.state in ("queued", "running")]
         if done or under_way:
             return (done or under_way)[0]
-        again = [j for j in same if j.state in ("interrupted", "cancelled") and self.tag in j.tags]
-        if again:
-            self._engine.resume(again[0].id)
-            return self._engine.job(again[0].id)
-        failed = [job for job in same if job.state == "failed" and self.tag in job.tags]
-        return failed[0] if failed else None
+        own = [job for job in same if self.tag in job.tags]
+        for job in own:
+            if job.state in ("interrupted", "cancelled"):
+                self._engine.resume(job.id)
+                self._own.add(job.id)
+                return self._engine.job(job.id)
+        return next((job for job in own if job.state == "failed"), None)
 
     # --- the loop ------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        for member in self._members.values():
+        active = {job.id: member for member in self._members.values() if (job := member.active)}
+        states = self._engine.states(list(active))
+        for job_id, member in active.items():
             job = member.active
-            if job is None:
+            if job is None or states.get(job_id) == job.state:
                 continue
-            fresh = self._engine.job(job.id)
-            if fresh.state == "interrupted" and fresh.attempts < _MOST_ATTEMPTS:
-                self._engine.resume(fresh.id)
-                fresh = self._engine.job(fresh.id)
-            if fresh.kind == "scan":
-                member.scan = fresh
-            else:
-                member.triage = fresh
+            if job_id not in states:  # somebody deleted it
+                member.error = f"job {job_id} was deleted"
+                continue
+            job = self._engine.job(job_id)
+            if job.state == "interrupted" and job.attempts < _MOST_ATTEMPTS:
+                self._engine.resume(job_id)
+                self._own.add(job_id)
+                job = self._engine.job(job_id)
+            member.update(job)
 
     def _submit(self) -> None:
         """Keep the queue filled: triages first, then whole scans by their score."""
+        self._refusal = ""
         members = list(self._members.values())
-        fresh = [m for m in members if m.scan is None]
-        if len(fresh) >= self._triage_from or any(m.triage for m in fresh):
-            room = _WINDOW - sum(1 for m in members if m.triage and m.active is m.triage)
-            for member in [m for m in fresh if m.triage is None][:max(0, room)]:
+        waiting = [m for m in members if m.scan is None and not m.error]
+        if self._with_triage:
+            room = WINDOW - sum(m.active is not None and m.active is m.triage for m in members)
+            for member in [m for m in waiting if m.triage is None][:max(0, room)]:
                 member.triage = self._send(member, "triage", _TRIAGE_PRIORITY)
-            ready = [m for m in fresh if m.triage is not None and m.triage.state == "done"]
-            if self._scan_share < 1:
-                ready = self._chosen(members, fresh)
+        if not self._with_triage:
+            ready = waiting
+        elif self._scan_share < 1:
+            ready = self._chosen(members)
         else:
-            ready = fresh
-        room = _WINDOW - sum(1 for m in members if m.scan and m.active is m.scan)
-        ready = [m for m in ready if not m.left_at_triage]
-        for member in sorted(ready, key=_cheap_score, reverse=True)[:max(0, room)]:
-            member.scan = self._send(member, "scan", _cheap_score(member))
+            ready = [m for m in waiting if m.has_triage]
+        room = WINDOW - sum(m.active is not None and m.active is m.scan for m in members)
+        for member in sorted(ready, key=lambda m: -m.score)[:max(0, room)]:
+            member.scan = self._send(member, "scan", member.score)
 
-    def _chosen(self, members: list[_Member], fresh: list[_Member]) -> list[_Member]:
+    def _chosen(self, members: list[Member]) -> list[Member]:
         """The most suspicious share, once every triage has ended."""
-        if any(m.triage is None or m.triage.state not in FINAL_STATES for m in fresh):
+        if self._unseen or any(m.scan is None and not m.triage_ended for m in members):
             return []
         count = max(1, round(self._scan_share * len(members)))
-        able = [m for m in members if m.scan or (m.triage and m.triage.state == "done")]
-        order = sorted(able, key=_cheap_score, reverse=True)
+        able = [m for m in members if m.scan or m.has_triage]
+        order = sorted(able, key=lambda m: -m.cheap_score)
         for member in order[count:]:
             member.left_at_triage = member.scan is None
-        return [m for m in order[:count] if m.scan is None]
+        return [m for m in order[:count] if m.scan is None and not m.error]
 
-    def _send(self, member: _Member, kind: JobKind, priority: float) -> Job:
-        job_id = self._engine.submit(
-            member.request, kind=kind, priority=priority, tags=("fleet", self.tag)
-        )
+    def _send(self, member: Member, kind: JobKind, priority: float) -> Job | None:
+        """Submit; None while the queue or the disk has no room, or for good with an error."""
+        if self._refusal:
+            return None
+        try:
+            job_id = self._engine.submit(
+                member.request, kind=kind, priority=priority, tags=("fleet", self.tag)
+            )
+        except JobError as error:
+            if not any(m.active for m in self._members.values()):
+                raise
+            self._refusal = str(error)
+            return None
+        except RnpError as error:  # a file that was there vanished
+            member.error = str(error)
+            return None
+        self._own.add(job_id)
         return self._engine.job(job_id)
+
+    def _withdraw(self) -> None:
+        """Take waiting jobs of this fleet out of the queue; they go on when it is run again."""
+        with contextlib.suppress(RnpError):
+            for job_id, state in self._engine.states(list(self._own)).items():
+                if state == "queued":
+                    self._engine.cancel(job_id)
+            self._next_write = 0.0
+            self._write(self._progress().rows, whole=False)
 
     # --- what came of it -----------------------------------------------------------------------
 
     def _progress(self) -> FleetProgress:
-        members = list(self._members.values())
-        rows = [*(self._row(member) for member in members), *self._broken]
-        active = [member.active for member in members]
+        members = self._members.values()
+        rows = [*(member.row() for member in members), *self._broken]
         return FleetProgress(
             rows=rank(rows),
-            total=len(rows),
+            total=len(rows) + len(self._unseen),
             triaged=sum(row.evidence != "none" or row.verdict == "error" for row in rows),
-            finished=sum(self._is_final(m) for m in members) + len(self._broken),
-            running=sum(job is not None and job.state == "running" for job in active),
-            problem=self._engine.problem,
+            finished=sum(member.is_final for member in members) + len(self._broken),
+            running=sum(job is not None and job.state == "running"
+                        for job in (member.active for member in members)),
+            problem=self._refusal or self._engine.problem,
         )
-
-    def _is_final(self, member: _Member) -> bool:
-        if member.scan is not None:
-            return member.scan.state in FINAL_STATES
-        failed = member.triage is not None and member.triage.state in (
-            "failed", "cancelled", "interrupted",
-        )
-        return failed or member.left_at_triage
-
-    def _row(self, member: _Member) -> FleetRow:
-        job = member.scan or member.triage
-        row = FleetRow(
-            str(member.path),
-            member.identity.sha256,
-            job.state if job else "queued",
-            copies=tuple(member.copies),
-            earlier=member.earlier,
-        )
-        if job is None:
-            return row
-        row = dataclasses.replace(row, job=job.id, seconds=_seconds(job))
-        if job.kind == "scan" and job.state == "done":
-            return dataclasses.replace(
-                row,
-                evidence="scan",
-                verdict=job.verdict,
-                score=job.backdoor_score,
-                labels=job.suspected_target_labels,
-                report=f"reports/{job.id}.json",
-                run_folder=str(job.run_folder),
-            )
-        if member.triage is not None and member.triage.state == "done":
-            row = dataclasses.replace(
-                row,
-                evidence="triage",
-                score=member.triage.backdoor_score,
-                labels=member.triage.suspected_target_labels,
-                state="triaged" if member.left_at_triage else row.state,
-            )
-        if job.state in ("failed", "cancelled", "interrupted"):
-            row = dataclasses.replace(row, verdict="error", error=job.error or job.state)
-        return row
 
     def _write(self, rows: list[FleetRow], *, whole: bool) -> None:
+        """Write ranking and reports; now and then while the fleet runs."""
+        if not whole and time.monotonic() < self._next_write:
+            return
+        start = time.monotonic()
         facts = {
             "fleet": self.tag,
             "home": str(self._engine.home),
             "complete": whole,
-            "settings": {
-                k: v for k, v in self._request.to_dict().items() if k not in ("checkpoint", "out")
-            },
+            "settings": {**self._settings, "clean": str(self._clean) if self._clean else None},
         }
         write_ranking(rows, self._out, facts)
         folder = self._out / "reports"
@@ -315,23 +296,11 @@ class Fleet:
                     temporary.replace(target)
         except OSError as error:
             raise ReportError(f"cannot write reports to {folder}: {error.strerror}") from error
+        spent = time.monotonic() - start
+        self._next_write = start + max(WRITE_SECONDS, spent / _BUSY_SHARE)
 
 
 def fleet_tag(out: Path) -> str:
     """Tag of every job of the fleet whose results go to ``out``."""
     place = str(out.expanduser().absolute())
     return f"fleet:{out.absolute().name}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
-
-
-def _cheap_score(member: _Member) -> float:
-    for job in (member.scan, member.triage):
-        if job is not None and job.backdoor_score is not None:
-            return job.backdoor_score
-    return 0.0
-
-
-def _seconds(job: Job) -> float | None:
-    if job.started_at is None or job.finished_at is None:
-        return None
-    end, start = datetime.fromisoformat(job.finished_at), datetime.fromisoformat(job.started_at)
-    return round((end - start).total_seconds(), 3)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnp_core.errors import ConfigError
+from rnp_core.jobs.identity import EXAMPLE_FOLDERS
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".tar", ".bin", ".pkl")
 """Names of checkpoint files end so."""
 
-_WHOLE_FOLDERS = (("model.pt", "clean-example-data"), ("model.safetensors", "config.json"))
+_WHOLE_FOLDERS = (
+    *(("model.pt", images) for images in EXAMPLE_FOLDERS), ("model.safetensors", "config.json"),
+)
 """A folder with both is one model: TrojAI rounds, and what Hugging Face and timm save."""
 
-_OWN_IMAGES = "clean-example-data"
 _MOST = 5_000_000
 
 
@@ -66,10 +68,13 @@ def _in_folder(folder: Path) -> list[FleetModel]:
         try:
             entries = sorted(place.iterdir())
         except OSError as error:
-            raise ConfigError(f"cannot read {place}: {error.strerror}") from error
+            if place == folder:
+                raise ConfigError(f"cannot read {place}: {error.strerror}") from error
+            models.append(FleetModel(place))  # becomes a row with its error
+            continue
         names = {entry.name for entry in entries}
         if any(names.issuperset(pair) for pair in _WHOLE_FOLDERS):
-            models.append(FleetModel(place, brings_images=_OWN_IMAGES in names))
+            models.append(FleetModel(place, brings_images=not names.isdisjoint(EXAMPLE_FOLDERS)))
             continue
         if "report.json" in names:  # a run folder: its repaired model is no suspect
             continue
@@ -96,6 +101,6 @@ def _in_list(path: Path) -> list[FleetModel]:
         if name == "path":  # a header
             continue
         model = path.parent / name
-        brings = model.is_dir() and (model / _OWN_IMAGES).is_dir()
+        brings = any((model / images).is_dir() for images in EXAMPLE_FOLDERS)
         models.append(FleetModel(model, path.parent / own if own else None, brings))
     return models

@@ -60,11 +60,13 @@ class FleetRow:
 
 
 def rank(rows: Sequence[FleetRow]) -> list[FleetRow]:
-    """Rows in the order in which people should look at them: the highest score first, whole scans
-    before cheap evidence at the same score, errors where a score is missing at the end."""
+    """Rows in the order in which people should look at them: what a whole scan found first, then
+    by score (whole scans before cheap evidence at the same one), errors without a score at the
+    end."""
     order = sorted(
         rows,
         key=lambda row: (
+            row.verdict not in ("backdoored", "suspicious"),
             -(row.score if row.score is not None else -1.0),
             _ORDER.get(row.verdict or "", 5),
             row.evidence != "scan",

@@ -7,6 +7,8 @@ import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,26 +37,32 @@ class Owner:
         self._store.database.change("DELETE FROM owners WHERE id = ?", (self.id,))
 
 
-def lives(home: Home, owner: str) -> bool:
-    """Whether the engine that calls itself ``owner`` still runs, in whatever process."""
-    path = _path(home, owner)
-    if not path.exists():
-        return False
-    lock = FileLock(path)
+@contextmanager
+def estate(store: JobStore, owner: str) -> Iterator[list[str] | None]:
+    """The jobs that a dead owner left running, for one process at a time to settle.
+
+    Yields:
+        None while the owner lives, or while somebody else settles its jobs.
+    """
+    path = _path(store.home, owner)
+    lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
+        yield None
+        return
+    try:
+        yield store.owned(owner)
+        store.database.change("DELETE FROM owners WHERE id = ?", (owner,))
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
-def forget(store: JobStore, owner: str) -> str:
-    """Remove a dead owner; returns who it was, for people."""
+def describe(store: JobStore, owner: str) -> str:
+    """Who an owner is, for people."""
     rows = store.database.rows("SELECT host, pid FROM owners WHERE id = ?", (owner,))
-    store.database.change("DELETE FROM owners WHERE id = ?", (owner,))
-    with contextlib.suppress(OSError):
-        _path(store.home, owner).unlink(missing_ok=True)
     return f"process {rows[0]['pid']} on {rows[0]['host']}" if rows else "an unknown process"
 
 

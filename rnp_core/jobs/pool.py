@@ -21,8 +21,9 @@ class Pool(Protocol):
     place: str
     """Engines with pools of the same place share its capacity."""
 
-    problem: str
-    """Why nothing runs at the moment; empty when all is well."""
+    @property
+    def problem(self) -> str:
+        """Why nothing runs at the moment; empty when all is well."""
 
     def capacity(self) -> int:
         """How many orders may run at once; 0 while there is nobody to run them."""

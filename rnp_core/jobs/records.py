@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +54,32 @@ def record_outcome(store: JobStore, order: Order, outcome: Outcome, *, owner: st
 def settle_lost(store: JobStore, job_id: str, *, owner: str, error: str) -> None:
     """End a job that nobody runs any more: done where its result is whole, else interrupted."""
     job = store.get(job_id)
-    made = attempt_folder(store, job_id, job.attempts)
-    for folder in (made, store.home.run_folder(job_id)):
-        if (folder / RESULT_NAMES[job.kind]).is_file():
-            with contextlib.suppress(RnpError):
-                result_facts(job.kind, folder)
-                _finish_whole(store, job, folder, owner=owner)
-                return
+    for folder in (attempt_folder(store, job_id, job.attempts), job.run_folder):
+        if _is_left_by(job, folder, inside=folder.is_relative_to(store.home.root)):
+            _finish_whole(store, job, folder, owner=owner)
+            return
     _drop_attempts(store, job)
     store.finish(job_id, "interrupted", owner=owner, error=error)
 
 
+def _is_left_by(job: Job, folder: Path, *, inside: bool) -> bool:
+    """Whether the result in ``folder`` is whole and that of the job's last attempt: a folder that a
+    user named (not ``inside`` the home) may hold an earlier scan."""
+    if not (folder / RESULT_NAMES[job.kind]).is_file():
+        return False
+    try:
+        _facts_of(job, folder)
+        if inside:
+            return True
+        made = datetime.fromisoformat(read_left_report(folder).created_at)
+        return made >= datetime.fromisoformat(str(job.started_at)).replace(microsecond=0)
+    except (RnpError, ValueError, TypeError):
+        return False
+
+
 def _finish_whole(store: JobStore, job: Job, made: Path, *, owner: str) -> None:
     try:
-        facts = result_facts(job.kind, made if made.exists() else job.run_folder)
+        facts = _facts_of(job, made if made.exists() else job.run_folder)
     except RnpError as error:
         _drop_attempts(store, job)
         store.finish(job.id, "failed", owner=owner, error=str(error))
@@ -91,8 +103,23 @@ def _drop_attempts(store: JobStore, job: Job) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _facts_of(job: Job, folder: Path) -> dict[str, Any]:
+    """:func:`result_facts` of the checkpoint that was submitted.
+
+    Raises:
+        RnpError: when there are none, or the result is of another file.
+    """
+    facts = result_facts(job.kind, folder)
+    if facts["sha256"] != job.checkpoint_sha256:
+        raise JobError(
+            f"the checkpoint changed after the scan was submitted: expected sha256 "
+            f"{job.checkpoint_sha256[:12]}..., read {str(facts['sha256'])[:12]}...; submit it again"
+        )
+    return facts
+
+
 def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
-    """What the table keeps of a result.
+    """What the table keeps of a result, and the digest of the checkpoint that was read.
 
     Raises:
         RnpError: when there is none that can be read.
@@ -103,6 +130,7 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
             "verdict": report.verdict,
             "backdoor_score": report.backdoor_score,
             "suspected_target_labels": report.suspected_target_labels,
+            "sha256": report.model.sha256,
         }
     path = folder / RESULT_NAMES[kind]
     try:
@@ -110,6 +138,7 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
         return {
             "backdoor_score": float(data["score"]),
             "suspected_target_labels": [int(label) for label in data["labels"]],
+            "sha256": data["sha256"],
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(f"the triage left no readable result at {path}: {error}") from error

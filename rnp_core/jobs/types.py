@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rnp_core.errors import ConfigError
+from rnp_core.isolation.limits import LEAST_MEMORY
 from rnp_core.report import Verdict
 from rnp_core.request import ScanRequest
 
@@ -130,6 +131,11 @@ class EngineLimits:
         for name in ("queue_length", "disk_bytes", "free_bytes", "job_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} above 0, got {getattr(self, name)}")
+        if self.job_memory_bytes is not None and self.job_memory_bytes < LEAST_MEMORY:
+            raise ConfigError(
+                f"expected a memory limit of at least {LEAST_MEMORY / GIB:g} GiB, "
+                f"got {self.job_memory_bytes / GIB:g}"
+            )
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"expected threads of at least 1, got {self.threads}")
 

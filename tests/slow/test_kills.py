@@ -25,10 +25,8 @@ def test_a_hundred_scans_survive_every_kill(tmp_path: Path) -> None:
     scans = int(os.environ.get("RNP_KILL_SCANS", "100"))
     kills = int(os.environ.get("RNP_KILLS", "40"))
     clean = write_clean(tmp_path / "clean.npz")
-    requests = [
-        ScanRequest(str(write_model(tmp_path / f"m{i}.pt", seed=i)), str(clean), "", preset="quick")
-        for i in range(scans)
-    ]
+    models = [write_model(tmp_path / f"m{i}.pt", seed=i) for i in range(scans)]
+    requests = [ScanRequest(str(model), str(clean), "run", preset="quick") for model in models]
     ground = KillGround(tmp_path / "ground", f"slow-{time.time_ns()}", stand_ins=False)
     ground.folder.mkdir()
     try:

@@ -39,7 +39,7 @@ def make_request(tmp_path: Path) -> MakeRequest:
         number = next(numbers)
         path = tmp_path / f"model-{number}.json"
         path.write_text(json.dumps({**orders, "number": number}))
-        return ScanRequest(str(path), str(clean), out="")
+        return ScanRequest(str(path), str(clean), out="run")
 
     return make
 

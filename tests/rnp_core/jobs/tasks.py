@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from rnp_core.errors import DataError
+from rnp_core.manifest import file_sha256
 from rnp_core.progress import OnProgress, Progress
 from tests.helpers.reports import example_report
 
@@ -34,8 +36,11 @@ def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object
     staging = out.parent / ".staging"
     staging.mkdir(parents=True)
     score = orders.get("score", 0.1)
+    example = example_report()
     report = dataclasses.replace(
-        example_report(),
+        example,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=dataclasses.replace(example.model, sha256=file_sha256(Path(request["checkpoint"]))),
         backdoor_score=score,
         verdict="backdoored" if score > 0.5 else "no_evidence",
     )
@@ -52,5 +57,7 @@ def triage(
     orders = json.loads(Path(request["checkpoint"]).read_text())
     out = Path(request["out"])
     out.mkdir(parents=True)
-    (out / "triage.json").write_text(json.dumps({"score": orders.get("cheap", 0.0), "labels": []}))
+    sha256 = file_sha256(Path(request["checkpoint"]))
+    result = {"score": orders.get("cheap", 0.0), "labels": [], "sha256": sha256}
+    (out / "triage.json").write_text(json.dumps(result))
     return {}

@@ -140,9 +140,9 @@ def test_a_run_of_ones_own_stops_when_its_callback_says_so(
 def test_bad_requests_are_refused_at_once(engine: JobEngine, make_request: MakeRequest) -> None:
     good = make_request()
     with pytest.raises(CheckpointError, match="there is no such file"):
-        engine.submit(ScanRequest("missing.pth", good.clean, ""))
+        engine.submit(ScanRequest("missing.pth", good.clean, "run"))
     with pytest.raises(DataError, match="cannot read images"):
-        engine.submit(ScanRequest(good.checkpoint, "missing.npz", ""))
+        engine.submit(ScanRequest(good.checkpoint, "missing.npz", "run"))
     with pytest.raises(JobError, match="no job 'x'"):
         engine.cancel("x")
     assert engine.count() == 0

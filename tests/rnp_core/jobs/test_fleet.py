@@ -13,7 +13,6 @@ from rnp_core.jobs import JobEngine
 from rnp_core.jobs.fleet import Fleet, FleetProgress
 from rnp_core.jobs.fleet_models import find_models
 from rnp_core.jobs.fleet_ranking import FleetRow, exit_code, rank, write_ranking
-from rnp_core.request import ScanRequest
 
 
 def write_models(folder: Path, count: int, **orders: object) -> list[Path]:
@@ -28,10 +27,10 @@ def write_models(folder: Path, count: int, **orders: object) -> list[Path]:
     return paths
 
 
-def request_for(folder: Path) -> ScanRequest:
+def clean_in(folder: Path) -> Path:
     clean = folder / "clean.npz"
     clean.write_bytes(b"images")
-    return ScanRequest("", str(clean), "")
+    return clean
 
 
 def test_models_are_found_in_folders_rounds_and_lists(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_cheap_evidence_comes_first_and_orders_the_scans(tmp_path: Path, home: P
     (tmp_path / "models" / "copy.pt").write_bytes(models[5].read_bytes())
     seen: list[FleetProgress] = []
     with JobEngine(home, scheduler="direct") as engine:
-        fleet = Fleet(engine, find_models(tmp_path / "models"), request_for(tmp_path),
+        fleet = Fleet(engine, find_models(tmp_path / "models"), {}, clean=clean_in(tmp_path),
                       out=tmp_path / "out")
         rows = fleet.run(seen.append)
         scans = sorted(engine.jobs(), key=lambda job: str(job.started_at))
@@ -91,7 +90,7 @@ def test_cheap_evidence_comes_first_and_orders_the_scans(tmp_path: Path, home: P
 
 def test_a_fleet_goes_on_where_it_stopped(tmp_path: Path, home: Path) -> None:
     write_models(tmp_path / "models", 4)
-    request = request_for(tmp_path)
+    clean = clean_in(tmp_path)
     models = find_models(tmp_path / "models")
 
     class Stop(Exception):
@@ -102,12 +101,12 @@ def test_a_fleet_goes_on_where_it_stopped(tmp_path: Path, home: Path) -> None:
             raise Stop
 
     with JobEngine(home, scheduler="direct") as engine, pytest.raises(Stop):
-        Fleet(engine, models, request, out=tmp_path / "out").run(stop)
+        Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run(stop)
     with JobEngine(home, scheduler="direct") as engine:
-        rows = Fleet(engine, models, request, out=tmp_path / "out").run()
+        rows = Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run()
         assert [row.verdict for row in rows].count("error") == 0
         assert engine.count() == 4
-        again = Fleet(engine, models, request, out=tmp_path / "other").run()
+        again = Fleet(engine, models, {}, clean=clean, out=tmp_path / "other").run()
         assert engine.count() == 4 and all(row.earlier for row in again)
 
 
@@ -118,8 +117,8 @@ def test_a_share_gets_whole_scans_and_errors_stay_rows(tmp_path: Path, home: Pat
     listing = tmp_path / "list.txt"
     listing.write_text("\n".join([*(str(m.path) for m in models), "missing.pt"]))
     with JobEngine(home, scheduler="direct") as engine:
-        fleet = Fleet(engine, find_models(listing), request_for(tmp_path), out=tmp_path / "out",
-                      scan_share=0.3)
+        fleet = Fleet(engine, find_models(listing), {}, clean=clean_in(tmp_path),
+                      out=tmp_path / "out", scan_share=0.3)
         rows = fleet.run()
     by_name = {Path(row.path).name: row for row in rows}
     assert by_name["missing.pt"].verdict == by_name["bad.pt"].verdict == "error"

@@ -31,8 +31,8 @@ def test_a_checkpoint_that_was_scanned_before_is_known(
     engine: JobEngine, make_request: MakeRequest, finished: str
 ) -> None:
     job = engine.job(finished)
-    again = ScanRequest(job.request.checkpoint, job.request.clean, "", threads=1)
-    other = ScanRequest(job.request.checkpoint, job.request.clean, "", preset="quick")
+    again = ScanRequest(job.request.checkpoint, job.request.clean, "run", threads=1)
+    other = ScanRequest(job.request.checkpoint, job.request.clean, "run", preset="quick")
     assert [j.id for j in engine.find_scans(job.checkpoint_sha256)] == [finished]
     assert [j.id for j in engine.find_same(engine.identify(again))] == [finished]
     assert engine.find_same(engine.identify(other)) == []
