@@ -1,0 +1,140 @@
+"""Our own scan as a method of the benchmark, whole or with one of its choices undone."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.baselines.contract import Defence, Outcome
+from rnp_core.config import ScanConfig
+from rnp_core.data import SuspectSet
+from rnp_core.inversion import RecoveredTrigger
+from rnp_core.pipeline import scan
+from rnp_core.report import ScanReport
+from rnp_core.stage_store import open_stage_store
+
+Change = Callable[[ScanConfig], ScanConfig]
+
+
+def _without_share(config: ScanConfig) -> ScanConfig:
+    weights = dataclasses.replace(config.weights, share=0.0, share_without_norm=0.0)
+    return dataclasses.replace(config, weights=weights)
+
+
+def _without_size(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, outlier=0.0))
+
+
+def _without_repair(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, repair=False)
+
+
+def _without_pruning(config: ScanConfig) -> ScanConfig:
+    prune = dataclasses.replace(config.prune_stage, max_share=0.0)
+    return dataclasses.replace(config, prune_stage=prune)
+
+
+def _single_opponent(config: ScanConfig) -> ScanConfig:
+    repair = dataclasses.replace(config.repair_stage, copies=1)
+    return dataclasses.replace(config, repair_stage=repair)
+
+
+def _without_warm_up(config: ScanConfig) -> ScanConfig:
+    repair = dataclasses.replace(config.repair_stage, warm_up=0)
+    return dataclasses.replace(config, repair_stage=repair)
+
+
+def _half_inversion(config: ScanConfig) -> ScanConfig:
+    stage = dataclasses.replace(config.invert_stage, steps=config.invert_stage.steps // 2)
+    return dataclasses.replace(config, invert_stage=stage)
+
+
+def _any_flip_rate(config: ScanConfig) -> ScanConfig:
+    weights = dataclasses.replace(config.weights, min_flip_rate=0.0)
+    return dataclasses.replace(config, weights=weights)
+
+
+ABLATIONS: Mapping[str, tuple[str, Change]] = {
+    "no-share": ("score without the unlearned shares", _without_share),
+    "no-size": ("score without the trigger sizes", _without_size),
+    "no-repair": ("pruning alone, no fine-tuning", _without_repair),
+    "no-prune": ("fine-tuning alone, no pruning", _without_pruning),
+    "single-opponent": ("one copy of each trigger during the repair", _single_opponent),
+    "no-warm-up": ("triggers do not move before the repair starts", _without_warm_up),
+    "half-inversion": ("half the inversion steps", _half_inversion),
+    "any-flip-rate": ("triggers count however few images they flip", _any_flip_rate),
+}
+"""Name to what is undone, in words and as a change of the settings."""
+
+
+def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dict[str, Outcome]:
+    """Run :func:`rnp_core.scan` as it is."""
+    suspects = None
+    if defence.suspects is not None:
+        ids = tuple(str(index) for index in range(len(defence.suspects)))
+        suspects = SuspectSet(defence.suspects, ids)
+    with tempfile.TemporaryDirectory() as folder:
+        stages = Path(folder)
+        result = scan(
+            defence.model, defence.clean, suspects=suspects, config=config, stages=stages
+        )
+        store = open_stage_store(stages, defence.model, defence.clean, config)
+        found = store.load("triggers") or {}
+    report = result.report
+    samples = report.samples or None
+    return {
+        name: Outcome(
+            verdict=report.verdict,
+            score=report.backdoor_score,
+            labels=tuple(report.suspected_target_labels),
+            repaired=result.repaired,
+            pruned_filters=len(report.pruned_filters),
+            triggers=_triggers(report, found),
+            sample_scores=_column([row.suspicion_score for row in samples]) if samples else None,
+            sample_flags=_column([row.flagged for row in samples]) if samples else None,
+            notes=_notes(report),
+        )
+    }
+
+
+def _triggers(
+    report: ScanReport, found: Mapping[str, tuple[RecoveredTrigger, ...]]
+) -> dict[int, RecoveredTrigger]:
+    """For every label the smallest trigger of the kind that speaks most against it."""
+    chosen = {}
+    for row in report.labels:
+        own = [t for t in found.get(row.kind, ()) if t.label == row.label]
+        if own:
+            chosen[row.label] = min(own, key=lambda trigger: trigger.size)
+    return chosen
+
+
+def _column(values: list[float] | list[bool]) -> Tensor:
+    return torch.tensor(values)
+
+
+def _notes(report: ScanReport) -> dict[str, object]:
+    """The evidence behind the verdict, from which scores can be fitted without scanning again."""
+    return {
+        "reason": report.verdict_reason,
+        "stages": {stage.name: round(stage.seconds, 2) for stage in report.stages},
+        "failed_stages": [stage.name for stage in report.stages if stage.status == "failed"],
+        "fine_tuned": any(finding.rule == "RNP004" for finding in report.findings),
+        "evidence": [
+            {
+                "label": row.label,
+                "share": row.unlearned_share,
+                "norm": row.trigger_norm,
+                "ratio": row.norm_ratio,
+                "outlier": row.size_outlier,
+                "kind": row.kind,
+                "score": row.score,
+            }
+            for row in report.labels
+        ],
+    }

@@ -1,0 +1,230 @@
+"""From rows to the figures of all tables, as plain values that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.methods import BASELINE_ROWS, OURS, ablation_names
+from benchmarks.metrics import (
+    BY_NAME,
+    METRICS,
+    TARGETS,
+    Metric,
+    difference,
+    estimate,
+    is_backdoored,
+    is_clean,
+)
+from benchmarks.rows import Row
+from benchmarks.statistics import Estimate
+
+MAIN_COUNT = 500
+"""Clean images of the targets."""
+
+REPORTED = ("report", "shared")
+"""Splits that no setting was chosen on, and the shared checkpoints."""
+
+_STANDARD_BUDGETS = ("paper", "standard")
+
+
+def summarise(
+    rows: Sequence[Row], *, environments: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that the tables show.
+
+    Rows of the splits ``report`` and ``shared`` make the tables; where there are none, all rows do,
+    and ``reported`` is false.
+
+    Args:
+        environments, settings: by the ids in the rows.
+    """
+    reported = [row for row in rows if row.split in REPORTED]
+    chosen = reported or list(rows)
+    counts = sorted({row.clean_count for row in chosen}, reverse=True)
+    main = MAIN_COUNT if MAIN_COUNT in counts else (counts[0] if counts else MAIN_COUNT)
+    at_main = [row for row in chosen if row.clean_count == main]
+    ours = _ours(at_main)
+    return {
+        "clean_images": main,
+        "reported": bool(reported),
+        "seeds": sorted({row.seed for row in chosen}),
+        "models": _census(ours or at_main),
+        "targets": _targets(at_main),
+        "counts": {
+            str(count): _figures(_ours([row for row in chosen if row.clean_count == count]))
+            for count in counts
+        },
+        "methods": {name: _figures(part) for name, part in _by(at_main, row_label).items()},
+        "differences": _differences(at_main),
+        "ablations": _ablations(at_main),
+        "by_part_and_split": {
+            name: _figures(part)
+            for name, part in _by(
+                _ours([row for row in rows if row.clean_count == main]),
+                lambda row: f"{row.part}, {row.split}",
+            ).items()
+        },
+        "by_attack": {
+            name: _figures(part)
+            for name, part in _by(ours, lambda row: row.control or row.attack).items()
+        },
+        "by_architecture": {
+            name: _figures(part) for name, part in _by(ours, lambda row: row.architecture).items()
+        },
+        "misses": _misses(ours),
+        "failures": [
+            {"subject": row.subject, "method": row_label(row), "error": row.error}
+            for row in rows
+            if row.status == "failed"
+        ],
+        "cost": {name: _cost(part) for name, part in _by(at_main, row_label).items()},
+        "environments": dict(environments),
+        "settings": dict(settings),
+    }
+
+
+def row_label(row: Row) -> str:
+    """Name of the method, with its budget unless that is the usual one."""
+    return row.method if row.budget in _STANDARD_BUDGETS else f"{row.method} [{row.budget}]"
+
+
+def _ours(rows: Sequence[Row]) -> list[Row]:
+    """Rows of our scan by the standard preset; by another one where that did not run."""
+    mine = [row for row in rows if row.method == OURS]
+    return [row for row in mine if row.budget in _STANDARD_BUDGETS] or mine
+
+
+def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Every metric by name; those without a value are left out."""
+    found = {metric.name: _plain(estimate(rows, metric)) for metric in METRICS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The project's targets with what was measured, then the comparisons."""
+    ours = _ours(rows)
+    found = []
+    for target in TARGETS:
+        measured = estimate(ours, BY_NAME[target.metric])
+        found.append(
+            {
+                "task": target.task,
+                "metric": target.metric,
+                "limit": target.limit,
+                "measured": _plain(measured),
+                "met": None if measured is None else target.met(measured),
+            }
+        )
+    return found
+
+
+def _differences(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Ours minus each baseline, by baseline and metric, with who is ahead."""
+    ours, methods = _ours(rows), _by(rows, row_label)
+    found = {
+        name: _compare(ours, part)
+        for name, part in methods.items()
+        if part[0].method in BASELINE_ROWS
+    }
+    return {name: row for name, row in found.items() if row}
+
+
+def _compare(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, Any]:
+    found = {}
+    for metric in METRICS:
+        if (change := difference(ours, theirs, metric)) is not None:
+            found[metric.name] = {**_written(change), "standing": _standing(change, metric)}
+    return found
+
+
+def _standing(change: Estimate, metric: Metric) -> str:
+    """ "ahead", "level" or "behind" by the mean."""
+    if abs(change.value) < 1e-9:
+        return "level"
+    return "ahead" if (change.value > 0) == metric.higher_is_better else "behind"
+
+
+def _ablations(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Each choice undone: its own figures, and the whole method minus it."""
+    ours, methods = _ours(rows), _by(rows, row_label)
+    return {
+        name: {"figures": _figures(part), "brings": _compare(ours, part)}
+        for name, part in methods.items()
+        if part[0].method in ablation_names()
+    }
+
+
+def _census(rows: Sequence[Row]) -> dict[str, int]:
+    """How many models there are of each kind."""
+    names = {(row.part, row.subject): row for row in rows if row.status == "done"}.values()
+    backdoored, clean = sum(map(is_backdoored, names)), sum(map(is_clean, names))
+    return {"backdoored": backdoored, "clean": clean, "neither": len(names) - backdoored - clean}
+
+
+def _misses(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Models on which our scan misses something, with what."""
+    found = []
+    for row in rows:
+        wrong = _wrong(row) if row.status == "done" else ["failed"]
+        if wrong:
+            found.append(
+                {
+                    "subject": row.subject,
+                    "part": row.part,
+                    "truth": row.control or row.attack,
+                    "seed": row.seed,
+                    "verdict": row.verdict,
+                    "score": row.score,
+                    "misses": wrong,
+                }
+            )
+    return found
+
+
+def _wrong(row: Row) -> list[str]:
+    def below(value: float | None, limit: float) -> bool:
+        return value is not None and value < limit
+
+    loss = (row.accuracy_before or 0.0) - (row.accuracy_after or row.accuracy_before or 0.0)
+    accused = row.verdict in ("backdoored", "suspicious")
+    checks = {
+        "inconclusive": row.verdict == "inconclusive",
+        "not accused": is_backdoored(row) and not accused,
+        "accused": is_clean(row) and accused,
+        "wrong first label": is_backdoored(row) and accused and row.first_label_right is False,
+        "true ASR above 20 %": is_backdoored(row) and (row.asr_after or 0.0) > 0.20,
+        "more than 3 points of accuracy lost": loss > 0.03,
+        "trigger flips less than 95 %": is_backdoored(row) and below(row.trigger_flip_rate, 0.95),
+        "triage AUROC below 0.98": is_backdoored(row) and below(row.sample_auroc, 0.98),
+    }
+    return [name for name, missed in checks.items() if missed]
+
+
+def _cost(rows: Sequence[Row]) -> dict[str, Any]:
+    """Median seconds and largest memory, and how the rows ended."""
+    done = [row for row in rows if row.status == "done"]
+    seconds = sorted(row.seconds for row in done if row.seconds is not None)
+    peaks = [row.peak_mib for row in done if row.peak_mib is not None]
+    return {
+        "seconds": seconds[len(seconds) // 2] if seconds else None,
+        "peak_mib": max(peaks, default=None),
+        "done": len(done),
+        "not_applicable": sum(row.status == "not applicable" for row in rows),
+        "failed": sum(row.status == "failed" for row in rows),
+    }
+
+
+def _plain(value: Estimate | None) -> dict[str, Any] | None:
+    return None if value is None else _written(value)
+
+
+def _written(value: Estimate) -> dict[str, Any]:
+    return {name: round(number, 6) for name, number in value._asdict().items()}

@@ -1,0 +1,289 @@
+"""The tables of the benchmark as Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import ENVIRONMENT_NAME, SETTINGS_NAME, read_records
+from benchmarks.methods import TITLES
+from benchmarks.metrics import BY_NAME, METRICS, Metric, Target
+from benchmarks.ours import ABLATIONS
+from benchmarks.rows import ROWS_NAME, read_rows
+from benchmarks.summary import summarise
+
+Figure = Mapping[str, Any]
+"""A value with its interval, as :mod:`benchmarks.summary` writes it."""
+
+_SHORT = ("verdict_tpr", "verdict_fpr", "first_label", "asr_after", "accuracy_loss",
+          "clean_accuracy_loss", "trigger_flips", "sample_auroc", "sample_tpr")
+
+
+def write_tables(folders: Sequence[Path], out: Path) -> str:
+    """Summarise the rows in ``folders`` into ``out/tables.json`` and ``out/tables.md``.
+
+    Returns:
+        The Markdown.
+    """
+    rows = read_rows(folder / ROWS_NAME for folder in folders)
+    environments: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for folder in folders:
+        environments.update(read_records(folder / ENVIRONMENT_NAME))
+        settings.update(read_records(folder / SETTINGS_NAME))
+    used = {row.environment for row in rows}
+    summary = summarise(
+        rows,
+        environments={name: value for name, value in environments.items() if name in used},
+        settings=settings,
+    )
+    text = render_markdown(summary)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tables.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (out / "tables.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def render_markdown(summary: Mapping[str, Any]) -> str:
+    """All tables of a summary."""
+    parts = [
+        _heading(summary),
+        _target_table(summary),
+        _comparison(summary),
+        _counts_table(summary),
+        _baseline_table(summary),
+        _difference_table(summary),
+        _ablation_table(summary),
+        _short_table("Part and split", summary["by_part_and_split"]),
+        _short_table("Attack or control", summary["by_attack"]),
+        _short_table("Architecture", summary["by_architecture"]),
+        _misses(summary),
+        _environments(summary),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _heading(summary: Mapping[str, Any]) -> str:
+    models, seeds = summary["models"], ", ".join(map(str, summary["seeds"]))
+    split = "the reporting half and the shared checkpoints" if summary["reported"] else (
+        "**models on which settings were chosen**, as there are no others among the rows"
+    )
+    return (
+        f"Measured on {split}: {models['backdoored']} backdoored models, {models['clean']} clean "
+        f"ones and {models['neither']} that count on neither side (repaired in part, or with a "
+        f"trigger that works on less than half the images). {summary['clean_images']} clean "
+        f"images unless said otherwise, seed {seeds or '–'}. In brackets: 95 % intervals over "
+        "models, Wilson's for rates, bootstrap for means, Newcombe's for the AUROC."
+    )
+
+
+def _target_table(summary: Mapping[str, Any]) -> str:
+    lines = []
+    for row in summary["targets"]:
+        metric = BY_NAME[row["metric"]]
+        measured = row["measured"]
+        met = {True: "met", False: "**missed**", None: "not measured"}[row["met"]]
+        sign = "≥" if metric.higher_is_better else "≤"
+        target = Target(row["task"], row["metric"], row["limit"])
+        lines.append(
+            [
+                row["task"],
+                metric.title,
+                f"{sign} {_number(target.limit, metric)}",
+                _figure(measured, metric),
+                str(measured["n"]) if measured else "–",
+                met,
+            ]
+        )
+    return _table(["task", "figure", "target", "measured", "models", ""], lines)
+
+
+def _comparison(summary: Mapping[str, Any]) -> str:
+    """How often ours is ahead, and the two comparisons that the targets name."""
+    differences = summary["differences"]
+    if not differences:
+        return ""
+    standings = [c["standing"] for row in differences.values() for c in row.values()]
+    ahead, level = standings.count("ahead"), standings.count("level")
+    lines = [
+        f"Against the baselines: ahead in {ahead}, level in {level} and behind in "
+        f"{standings.count('behind')} of {len(standings)} comparisons of means."
+    ]
+    named = (
+        ("rnp-oracle", ("asr_after", "accuracy_loss"), "Gap to the oracle threshold"),
+        ("nc-same-budget", ("trigger_flips", "trigger_overlap"), "Trigger on the same budget"),
+    )
+    for baseline, metrics, title in named:
+        shown = [
+            f"{BY_NAME[m].title} {_difference(differences[baseline][m], BY_NAME[m])}"
+            for m in metrics
+            if m in differences.get(baseline, {})
+        ]
+        if shown:
+            lines.append(f"{title}, ours minus theirs: {'; '.join(shown)}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _counts_table(summary: Mapping[str, Any]) -> str:
+    counts = summary["counts"]
+    if len(counts) < 2:
+        return ""
+    lines = [
+        [metric.title, *(_figure(counts[count].get(metric.name), metric) for count in counts)]
+        for metric in METRICS
+    ]
+    return _table(["clean images", *counts], lines)
+
+
+def _baseline_table(summary: Mapping[str, Any]) -> str:
+    methods = {n: f for n, f in summary["methods"].items() if not _is_ablation(n)}
+    if len(methods) < 2:
+        return ""
+    lines = [
+        [metric.title, *(_figure(found.get(metric.name), metric) for found in methods.values())]
+        for metric in METRICS
+    ]
+    cost = [summary["cost"][name] for name in methods]
+    lines.append(["seconds, median", *(_plain(c["seconds"], ".0f") for c in cost)])
+    lines.append(["memory, largest, MiB", *(_plain(c["peak_mib"], ".0f") for c in cost)])
+    lines.append(
+        ["models done / not applicable / failed",
+         *(f"{c['done']} / {c['not_applicable']} / {c['failed']}" for c in cost)]
+    )
+    return _table(["", *(_title(name) for name in methods)], lines)
+
+
+def _difference_table(summary: Mapping[str, Any]) -> str:
+    differences = summary["differences"]
+    if not differences:
+        return ""
+    lines = [
+        [metric.title, *(_difference(row.get(metric.name), metric) for row in differences.values())]
+        for metric in METRICS
+        if any(metric.name in row for row in differences.values())
+    ]
+    head = ["ours minus theirs, same models", *(_title(name) for name in differences)]
+    return _table(head, lines)
+
+
+def _ablation_table(summary: Mapping[str, Any]) -> str:
+    ablations = summary["ablations"]
+    if not ablations:
+        return ""
+    shown = [BY_NAME[name] for name in ("verdict_auroc", *_SHORT)]
+    lines = [
+        [
+            _title(name),
+            *(
+                f"{_figure(row['figures'].get(metric.name), metric, interval=False)} "
+                f"({_difference(row['brings'].get(metric.name), metric, interval=False)})"
+                for metric in shown
+            ),
+        ]
+        for name, row in ablations.items()
+    ]
+    head = ["undone (in brackets: what the choice brings)", *(metric.title for metric in shown)]
+    return _table(head, lines)
+
+
+def _short_table(title: str, groups: Mapping[str, Any]) -> str:
+    if not groups:
+        return ""
+    shown = [BY_NAME[name] for name in _SHORT]
+    lines = [
+        [
+            name,
+            str(max((figure["n"] for figure in found.values()), default=0)),
+            *(_figure(found.get(metric.name), metric, interval=False) for metric in shown),
+        ]
+        for name, found in sorted(groups.items())
+    ]
+    return _table([title, "models", *(metric.title for metric in shown)], lines)
+
+
+def _misses(summary: Mapping[str, Any]) -> str:
+    lines = [
+        [
+            miss["subject"],
+            miss["truth"],
+            str(miss["verdict"]),
+            _plain(miss["score"], ".2f"),
+            ", ".join(miss["misses"]),
+        ]
+        for miss in summary["misses"]
+    ]
+    failures = [
+        [row["subject"], row["method"], row["error"]] for row in summary["failures"]
+    ]
+    parts = []
+    if lines:
+        head = ["model that ours misses", "truth", "verdict", "score", "what"]
+        parts.append(_table(head, lines))
+    if failures:
+        parts.append(_table(["run that failed", "method", "error"], failures))
+    return "\n\n".join(parts)
+
+
+def _environments(summary: Mapping[str, Any]) -> str:
+    lines = [
+        f"- {facts['processor']}, {facts['threads']} of {facts['cores']} cores, {facts['system']}, "
+        f"Python {facts['python']}, torch {facts['torch']}, version {facts['version']}, commit "
+        f"{facts['commit'] or 'unknown'}, {facts['date']}"
+        for facts in summary["environments"].values()
+    ]
+    return "\n".join(["Measured with:", "", *lines]) if lines else ""
+
+
+def _is_ablation(name: str) -> bool:
+    return name.split(" ")[0].removeprefix("ours-") in ABLATIONS
+
+
+def _title(name: str) -> str:
+    method, _, budget = name.partition(" ")
+    change = method.removeprefix("ours-")
+    title = ABLATIONS[change][0] if change in ABLATIONS else TITLES.get(method, method)
+    return f"{title} {budget}".strip()
+
+
+def _figure(figure: Figure | None, metric: Metric, *, interval: bool = True) -> str:
+    if figure is None:
+        return "–"
+    value = _number(figure["value"], metric)
+    if not interval or figure["low"] == figure["high"]:
+        return value
+    low, high = (_number(figure[end], metric, unit=False) for end in ("low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _difference(figure: Figure | None, metric: Metric, *, interval: bool = True) -> str:
+    """A difference with its sign; bold when it goes against us."""
+    if figure is None:
+        return "–"
+    scale, digits = (1, 3) if metric.unit == "number" else (100, 1)
+    value = f"{scale * figure['value']:+.{digits}f}"
+    if interval:
+        low, high = (f"{scale * figure[end]:+.{digits}f}" for end in ("low", "high"))
+        value = f"{value} ({low} to {high})"
+    return f"**{value}**" if figure["standing"] == "behind" else value
+
+
+def _number(value: float, metric: Metric, *, unit: bool = True) -> str:
+    if metric.unit == "number":
+        return f"{value:.3f}"
+    ending = {"share": " %", "points": " points"}[metric.unit] if unit else ""
+    return f"{100 * value:.1f}{ending}"
+
+
+def _plain(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

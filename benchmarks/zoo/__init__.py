@@ -1,0 +1,1 @@
+"""Trains the models of the benchmark, clean and backdoored, from recipes that are data."""

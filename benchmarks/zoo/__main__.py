@@ -1,0 +1,112 @@
+"""Train the models of the benchmark.
+
+    python -m benchmarks.zoo list  --part small
+    python -m benchmarks.zoo train --part small --out assets/zoo
+    python -m benchmarks.zoo train --part cifar10 --data cifar-10-batches-py --out runs/zoo-cifar10
+
+Finished models are kept: a second start goes on where the first one ended, and a recipe that has
+changed is trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.zoo.architectures import WIDTHS
+from benchmarks.zoo.datasets import load_data
+from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
+from benchmarks.zoo.models import is_done, write_model
+from benchmarks.zoo.recipes import PARTS, Part, Recipe
+from benchmarks.zoo.small import SMALL
+from benchmarks.zoo.training import Machine, train
+from rnp_core.errors import ConfigError, RnpError
+
+
+def recipes_of(part: Part, width: str) -> tuple[Recipe, ...]:
+    """All recipes of a part; the small one has a width of its own."""
+    if part == "small":
+        return SMALL
+    return cifar10_recipes(width) if part == "cifar10" else gtsrb_recipes(width)
+
+
+def select(recipes: tuple[Recipe, ...], only: list[str]) -> tuple[Recipe, ...]:
+    """The recipes called ``only``, or all of them when that is empty.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    names = [recipe.name for recipe in recipes]
+    if unknown := [name for name in only if name not in names]:
+        raise ConfigError(f"expected names among {', '.join(names)}, got {', '.join(unknown)}")
+    return tuple(recipe for recipe in recipes if not only or recipe.name in only)
+
+
+def train_all(recipes: tuple[Recipe, ...], data: Path | None, out: Path, machine: Machine) -> None:
+    """Train every recipe that ``out`` does not hold yet.
+
+    Raises:
+        RnpError: when the images cannot be used.
+    """
+    waiting = [recipe for recipe in recipes if not is_done(recipe, out)]
+    print(f"{len(recipes) - len(waiting)} of {len(recipes)} models are there already", flush=True)
+    if not waiting:
+        return
+    images = load_data(waiting[0].part, data, out)
+    for recipe in waiting:
+        trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
+        card = write_model(recipe, trained, images, machine, out)
+        success = card.get("attack_success_rate", "none")
+        _show(
+            recipe.name,
+            f"accuracy {card['clean_accuracy']}, attack success {success}, "
+            f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
+        )
+
+
+def _show(name: str, text: str) -> None:
+    print(f"{name}: {text}", flush=True)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.zoo", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("action", choices=("list", "train"))
+    parser.add_argument("--part", choices=PARTS, default="small")
+    parser.add_argument("--data", type=Path, help="folder with the images; see zoo/datasets.py")
+    parser.add_argument("--out", type=Path, help="folder that gets one sub-folder a model")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these models only")
+    parser.add_argument("--width", choices=WIDTHS, help="default: full with an accelerator")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--bfloat16", action="store_true", help="mixed precision")
+    parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
+    options = parser.parse_args()
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    width = options.width or ("full" if name == "cuda" else "narrow")
+    try:
+        recipes = select(recipes_of(options.part, width), options.only)
+        if options.action == "list":
+            print("\n".join(f"{recipe.name}  {recipe.split}" for recipe in recipes))
+            return 0
+        if options.out is None:
+            parser.error("expected --out with the folder for the models")
+        machine = Machine(torch.device(name), options.bfloat16)
+        train_all(recipes, options.data, options.out, machine)
+    except RnpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

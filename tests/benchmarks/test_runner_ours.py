@@ -1,0 +1,51 @@
+"""Our own scan as a method of the benchmark."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.baselines.contract import Outcome
+from benchmarks.ours import our_scan
+from rnp_core.config import preset_config
+from rnp_core.pipeline import scan
+from tests.benchmarks.tiny import planted_defence
+from tests.helpers.models import CLASSES
+
+QUICK = preset_config("quick")
+SHORT = dataclasses.replace(
+    QUICK,
+    attributed_samples=1,
+    unlearn_stage=dataclasses.replace(QUICK.unlearn_stage, max_steps=5),
+    recover_stage=dataclasses.replace(QUICK.recover_stage, steps=3),
+    invert_stage=dataclasses.replace(QUICK.invert_stage, steps=12),
+    repair_stage=dataclasses.replace(QUICK.repair_stage, steps=2),
+)
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return our_scan(planted_defence(), config=SHORT, name="mine")["mine"]
+
+
+def test_it_says_what_the_scan_says(outcome: Outcome) -> None:
+    defence = planted_defence()
+    report = scan(defence.model, defence.clean, config=SHORT).report
+    assert outcome.verdict == report.verdict and outcome.score == report.backdoor_score
+    assert list(outcome.labels or ()) == report.suspected_target_labels
+    assert outcome.pruned_filters == len(report.pruned_filters)
+
+
+def test_every_label_that_was_looked_at_has_its_accusing_trigger(outcome: Outcome) -> None:
+    assert outcome.triggers and set(outcome.triggers) <= set(range(CLASSES))
+    kinds = {row["label"]: row["kind"] for row in outcome.notes["evidence"]}
+    for label, trigger in outcome.triggers.items():
+        assert trigger.label == label and trigger.kind == kinds[label]
+
+
+def test_suspects_keep_their_order_and_stages_their_times(outcome: Outcome) -> None:
+    assert outcome.sample_scores is not None and outcome.sample_flags is not None
+    assert outcome.sample_scores.shape == outcome.sample_flags.shape == (40,)
+    assert {"unlearn", "triggers"} <= set(outcome.notes["stages"])
+    assert outcome.notes["failed_stages"] == []

@@ -1,0 +1,159 @@
+"""From rows to tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.metrics import BY_NAME, TARGETS, estimate, is_backdoored, is_clean, per_model
+from benchmarks.rows import Row, append_row
+from benchmarks.summary import row_label, summarise
+from benchmarks.tables import render_markdown, write_tables
+
+BLANK = Row(
+    subject="m0", method="ours", clean_count=500, seed=0, budget="standard", part="cifar10",
+    split="report", attack="badnets", control="", architecture="resnet18", targets=[3],
+    verdict="backdoored", score=0.97, labels=[3], first_label_right=True, targets_found=True,
+    accuracy_before=0.93, accuracy_after=0.92, asr_before=1.0, asr_after=0.01,
+    trigger_flip_rate=0.97, trigger_overlap=0.4, sample_auroc=0.99, sample_tpr=0.95,
+    seconds=50.0, peak_mib=900.0, environment="e",
+)
+CLEAN = dataclasses.replace(
+    BLANK, subject="c0", attack="none", control="seed", targets=[], verdict="no_evidence",
+    score=0.05, labels=[], first_label_right=None, targets_found=None, accuracy_after=0.93,
+    asr_before=None, asr_after=None, trigger_flip_rate=None, trigger_overlap=None,
+    sample_auroc=None, sample_tpr=None,
+)
+
+
+def row(base: Row = BLANK, **changes: Any) -> Row:
+    return dataclasses.replace(base, **changes)
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    return summarise(rows, environments={}, settings={})
+
+
+def good_rows() -> list[Row]:
+    backdoored = [row(subject=f"m{i}") for i in range(5)]
+    return backdoored + [row(CLEAN, subject=f"c{i}") for i in range(5)]
+
+
+def test_a_model_counts_by_what_its_trigger_does() -> None:
+    weak = row(asr_before=0.3)
+    repaired = row(CLEAN, control="repaired")
+    assert is_backdoored(BLANK) and not is_clean(BLANK)
+    assert is_clean(CLEAN) and not is_backdoored(CLEAN)
+    for neither in (weak, repaired):
+        assert not is_backdoored(neither) and not is_clean(neither)
+
+
+def test_seeds_of_a_model_are_averaged_and_parts_kept_apart() -> None:
+    rows = [row(asr_after=0.0), row(asr_after=0.2, seed=1), row(asr_after=0.5, part="shared")]
+    assert per_model(rows, BY_NAME["asr_after"]) == {"cifar10/m0": 0.1, "shared/m0": 0.5}
+
+
+def test_failed_runs_and_missing_answers_do_not_count() -> None:
+    rows = [row(), row(subject="m1", status="failed"), row(subject="m2", asr_after=None)]
+    found = estimate(rows, BY_NAME["asr_after"])
+    assert found is not None and found.n == 1
+
+
+def test_every_target_is_met_by_good_rows_but_for_what_was_not_measured() -> None:
+    found = {target["metric"]: target["met"] for target in summary(good_rows())["targets"]}
+    assert found.pop("both_labels") is None
+    assert set(found) == {target.metric for target in TARGETS} - {"both_labels"}
+    assert all(found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"verdict": "no_evidence"}, {"verdict_tpr"}),
+        ({"verdict": "inconclusive"}, {"verdict_tpr", "inconclusive"}),
+        ({"score": 0.0}, {"verdict_auroc"}),
+        ({"first_label_right": False}, {"first_label"}),
+        ({"targets": [1, 2], "targets_found": False}, {"both_labels"}),
+        ({"asr_after": 0.3}, {"asr_after", "asr_worst"}),
+        ({"accuracy_after": 0.8}, {"accuracy_loss"}),
+        ({"trigger_flip_rate": 0.1}, {"trigger_flips"}),
+        ({"sample_auroc": 0.5}, {"sample_auroc"}),
+        ({"sample_tpr": 0.2}, {"sample_tpr"}),
+    ],
+)
+def test_one_bad_model_of_five_misses_its_target(changes: dict, missed: set[str]) -> None:
+    rows = [*good_rows()[1:], row(**changes)]
+    found = {t["metric"] for t in summary(rows)["targets"] if t["met"] is False}
+    assert found == missed
+
+
+def test_clean_models_have_targets_too() -> None:
+    rows = [*good_rows()[:9], row(CLEAN, subject="c9", verdict="suspicious", accuracy_after=0.8)]
+    found = {t["metric"] for t in summary(rows)["targets"] if t["met"] is False}
+    assert found == {"verdict_fpr", "clean_accuracy_loss"}
+
+
+def test_only_reported_splits_make_the_tables_when_there_are_any() -> None:
+    tuned = [row(r, split="tune", asr_after=0.9) for r in good_rows()]
+    both = summary(good_rows() + [row(r, subject=f"t{r.subject}") for r in tuned])
+    assert both["reported"] and both["models"] == {"backdoored": 5, "clean": 5, "neither": 0}
+    assert set(both["by_part_and_split"]) == {"cifar10, report", "cifar10, tune"}
+    alone = summary(tuned)
+    assert not alone["reported"] and "settings were chosen" in render_markdown(alone)
+
+
+def test_comparisons_say_who_is_ahead_in_the_direction_of_the_metric() -> None:
+    theirs = [row(r, method="anp", budget="paper", verdict=None, score=None, labels=None,
+                  asr_after=r.asr_after and 0.5, accuracy_after=0.93) for r in good_rows()]
+    found = summary(good_rows() + theirs)["differences"]["anp"]
+    assert found["asr_after"]["standing"] == "ahead"
+    assert found["asr_after"]["value"] == pytest.approx(-0.49)
+    assert found["accuracy_loss"]["standing"] == "behind"
+    assert found["clean_accuracy_loss"]["standing"] == "level"
+    assert "verdict_auroc" not in found and "asr_worst" not in found
+    text = render_markdown(summary(good_rows() + theirs))
+    assert "ahead in 1" in text and "**+1.0" in text and "ANP" in text
+
+
+def test_ablations_show_what_each_choice_brings() -> None:
+    without = [row(r, method="ours-no-repair", asr_after=r.asr_after and 0.4) for r in good_rows()]
+    found = summary(good_rows() + without)
+    assert found["ablations"]["ours-no-repair"]["brings"]["asr_after"]["standing"] == "ahead"
+    assert "ours-no-repair" not in found["differences"]
+    assert "pruning alone, no fine-tuning" in render_markdown(found)
+
+
+def test_unusual_budgets_are_named_and_kept_apart() -> None:
+    assert row_label(row(method="nc", budget="short")) == "nc [short]"
+    assert row_label(row(method="nc", budget="paper")) == "nc"
+    found = summary([*good_rows(), row(budget="quick", asr_after=0.9)])
+    assert set(found["methods"]) == {"ours", "ours [quick]"}
+    assert found["counts"]["500"]["asr_after"]["value"] == pytest.approx(0.01)
+
+
+def test_fewer_clean_images_get_a_table_and_misses_are_listed() -> None:
+    rows = good_rows() + [row(r, clean_count=50) for r in good_rows()]
+    rows.append(row(subject="hard", verdict="no_evidence", asr_after=1.0, labels=[]))
+    rows.append(row(subject="broken", status="failed", error="it | broke\nbadly"))
+    found = summary(rows)
+    assert list(found["counts"]) == ["500", "50"] and found["clean_images"] == 500
+    (miss,) = (m for m in found["misses"] if m["subject"] == "hard")
+    assert miss["misses"] == ["not accused", "true ASR above 20 %"]
+    text = render_markdown(found)
+    assert "| clean images | 500 | 50 |" in text
+    assert "it \\| broke badly" in text
+
+
+def test_tables_are_written_as_markdown_and_json(tmp_path: Path) -> None:
+    for one in good_rows():
+        append_row(tmp_path / "a" / "rows.jsonl", one)
+    append_row(tmp_path / "b" / "rows.jsonl", row(subject="m9"))
+    text = write_tables([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert (tmp_path / "out" / "tables.md").read_text() == text
+    found = json.loads((tmp_path / "out" / "tables.json").read_text())
+    assert found["models"]["backdoored"] == 6
+    assert "| model verdict | AUROC of the score | ≥ 0.990 | 1.000 (" in text
