@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
 import sys
+import threading
+import time
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +40,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     sys.argv = [str(Path(__file__).resolve())]  # Streamlit reads .streamlit beside this file
     app = make_app()
+    if options.browser:
+        threading.Thread(target=_open_browser, args=(options.port,), daemon=True).start()
     hosts = [*LOCAL_HOSTS, "[::1]", *(options.allow_host or [])]
     if options.host not in LOCAL_HOSTS and options.host not in ("0.0.0.0", "::"):
         hosts.append(options.host)
@@ -45,9 +51,22 @@ def _serve(options: argparse.Namespace) -> None:
             "server.port": options.port,
             "server.maxUploadSize": options.max_upload,
             "server.allowedHosts": hosts,
-            "server.headless": not options.browser,
+            "server.headless": True,  # otherwise Streamlit asks questions of its own
         }
     )
+
+
+def _open_browser(port: int) -> None:
+    """Open the dashboard in a browser as soon as it answers; gives up after a minute."""
+    for _ in range(240):
+        try:
+            with socket.create_connection(("localhost", port), timeout=1):
+                break
+        except OSError:
+            time.sleep(0.25)
+    else:
+        return
+    webbrowser.open(f"http://localhost:{port}")
 
 
 def _parser() -> argparse.ArgumentParser:

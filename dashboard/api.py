@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dashboard import uploads
+from dashboard.requests import make_request
 from dashboard.wording import PRESETS
 from rnp_core import (
     DataError,
@@ -27,7 +28,6 @@ from rnp_core import (
     JobEngine,
     JobError,
     RnpError,
-    ScanRequest,
     __version__,
     find_demo,
 )
@@ -151,7 +151,7 @@ def _submit(data: dict[str, Any]) -> Job:
     else:
         model = str(uploads.confine(data["model"], folder))
     settings = {name: data[name] for name in _OF_REQUEST if data.get(name) is not None}
-    request = ScanRequest(checkpoint=model, clean=clean, suspects=suspects, out="", **settings)
+    request = make_request(model, clean, suspects, **settings)
     engine = _engine()
     job_id = engine.submit(
         request, title=data.get("title", "")[:200], tags=data.get("tags", [])[:20]
@@ -167,8 +167,6 @@ def _check_fields(data: dict[str, Any]) -> None:
     for name, (wanted, fits) in _SETTINGS.items():
         if data.get(name) is not None and not fits(data[name]):
             raise ApiError(400, f"expected {wanted} as {name}")
-    if ".py" in (data.get("arch") or ""):
-        raise ApiError(400, "expected the name of an architecture; code is not taken from here")
 
 
 def _is_whole(value: Any) -> bool:
@@ -197,8 +195,8 @@ async def report(request: Request) -> Response:
     job = await run_in_threadpool(_job, request.path_params["job"])
     if job.state != "done":
         raise ApiError(409, f"the scan is {job.state}; there is no report yet")
-    found = await run_in_threadpool(_cache().report, job.run_folder)
-    return Response(found.to_json(), media_type="application/json")
+    found = await run_in_threadpool(_cache().run, job.run_folder)
+    return Response(found.report.to_json(), media_type="application/json")
 
 
 def describe(job: Job) -> dict[str, Any]:

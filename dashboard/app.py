@@ -18,4 +18,6 @@ if state.sign_in_configured() and not state.signed_in():
     frame.render_sign_in()
 else:
     with frame.column():
+        if state.signed_in():
+            frame.render_account(state.reviewer())
         frame.guard(page.run)

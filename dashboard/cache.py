@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import functools
-import json
+import base64
+import logging
 import tempfile
-from collections.abc import Callable
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from dashboard.maps import Maps
+from dashboard.pictures import sprite_sheet
 from dashboard.settings import Settings, read_settings
 from rnp_core import (
     DataError,
-    DemoModel,
     IsolationLimits,
     JobEngine,
     JobError,
     RnpError,
-    ScanReport,
     ScanRequest,
     isolated_inspect,
     list_demos,
     run_isolated,
 )
+from rnp_core.run_reader import RunFolder
 
-_PREVIEW_LIMITS = IsolationLimits(memory_bytes=4 << 30, seconds=120.0)
-_DAMAGED = "the pictures of this scan are damaged"
+_log = logging.getLogger(__name__)
+_CHILD_LIMITS = IsolationLimits(memory_bytes=4 << 30, seconds=120.0)
+_children = threading.BoundedSemaphore(2)
 
 
 @st.cache_resource(show_spinner=False)
@@ -44,67 +46,44 @@ def engine() -> JobEngine:
     return JobEngine(chosen.home, scheduler=chosen.scheduler)
 
 
-def report(run_folder: Path) -> ScanReport:
-    """The report of a finished scan.
+def run(folder: Path) -> RunFolder:
+    """A finished scan on disk with its report.
 
     Raises:
-        RnpError: when there is none or it cannot be read.
+        RnpError: when there is no report or it cannot be read.
     """
-    path = run_folder / "report.json"
-    stamp = path.stat().st_mtime_ns if path.is_file() else 0
-    return _report(str(run_folder), stamp)
+    path = folder / "report.json"
+    return _run(str(folder), path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _report(run_folder: str, stamp: int) -> ScanReport:
-    path = Path(run_folder) / "report.json"
+def _run(folder: str, stamp: int) -> RunFolder:
     try:
-        return ScanReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        kind = type(error).__name__
-        raise DataError(f"the report of this scan cannot be read ({kind})") from error
+        return RunFolder.open(Path(folder))
+    except RnpError as error:  # its message names the folder, which is the server's business
+        _log.warning("%s", error)
+        raise DataError("the report of this scan is missing or damaged") from error
 
 
-def thumbnails(run_folder: Path, name: str | None) -> dict[int, np.ndarray]:
+def thumbnails(run: RunFolder) -> dict[int, np.ndarray]:
     """Small pictures of suspects by index, ``(h, w, 3)`` uint8; empty where there are none."""
-    path = inside(run_folder, name)
-    if path is None:
-        return {}
-    return _thumbnails(str(path), path.stat().st_mtime_ns)
+    path = run.path(run.report.files.get("suspect_thumbnails"))
+    return _thumbnails(str(run.folder), path.stat().st_mtime_ns) if path else {}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _thumbnails(path: str, stamp: int) -> dict[int, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            pixels, index = arrays["x"], arrays["index"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RnpError(_DAMAGED) from error
-    if pixels.ndim != 4 or len(pixels) != len(index):
-        raise RnpError(_DAMAGED)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    return {int(i): image for i, image in zip(index, pixels, strict=True)}
-
-
-def picture(run_folder: Path, name: str | None) -> bytes | None:
-    """A picture of a run folder, or None when it is missing."""
-    path = inside(run_folder, name)
-    return _bytes(str(path), path.stat().st_mtime_ns) if path else None
-
-
-def maps(run_folder: Path, report: ScanReport, index: int) -> dict[tuple[str, str], bytes]:
-    """Attribution pictures of one image by (method, model); see ``rnp_core`` for the index."""
+def _thumbnails(folder: str, stamp: int) -> dict[int, np.ndarray]:
     return {
-        (row.method, row.model): data
-        for row in report.attributions
-        if row.index == index and (data := picture(run_folder, row.png)) is not None
+        index: np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+        for index, pixels in run(Path(folder)).thumbnails().items()
     }
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
-def _bytes(path: str, stamp: int) -> bytes:
-    return Path(path).read_bytes()
+@st.cache_data(max_entries=16, show_spinner=False)
+def sprite(folder: str, indices: tuple[int, ...], columns: int) -> bytes:
+    """One PNG of many thumbnails; see :func:`dashboard.pictures.sprite_sheet`."""
+    found = thumbnails(run(Path(folder)))
+    return sprite_sheet([found[i] for i in indices], columns=columns)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -127,39 +106,62 @@ def stamp(path: Path) -> str:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def image_preview(
-    checkpoint: str,
-    checkpoint_sha256: str,
-    clean: str,
-    clean_stamp: str,
-    options: tuple[tuple[str, Any], ...],
-) -> dict[str, Any]:
-    """What the clean images are and how well the model does on them.
+def image_preview(request: ScanRequest, sha256: str, clean_stamp: str) -> dict[str, Any]:
+    """What the clean images of a request are and how well the model does on them.
 
     Args:
-        options: (name, value) of the settings of ``rnp_core.load_subject`` that matter.
+        sha256: of the checkpoint.
 
     Raises:
         RnpError: when they cannot be read or do not suit the model.
     """
-    payload = {"checkpoint": checkpoint, "clean": clean, **dict(options)}
-    return run_isolated("dashboard.child_tasks:preview", payload, limits=_PREVIEW_LIMITS)
+    return _child("preview", {"request": request.to_dict()})
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def sprite(run_folder: str, name: str, indices: tuple[int, ...], columns: int) -> bytes:
-    """One PNG of many thumbnails; see :func:`dashboard.pictures.sprite_sheet`."""
-    from dashboard.pictures import sprite_sheet
+@st.cache_data(max_entries=64, show_spinner=False)
+def made_maps(
+    request: ScanRequest, sha256: str, suspects_sha256: str, repaired: str | None, index: int,
+    target: int,
+) -> Maps:
+    """Attribution maps of a suspect that the scan made none of; see
+    :func:`dashboard.child_tasks.explain`.
 
-    found = thumbnails(Path(run_folder), name)
-    return sprite_sheet([found[i] for i in indices], columns=columns)
+    Raises:
+        RnpError: when the files of the scan are gone or have changed.
+    """
+    found = _child("explain", {
+        "request": request.to_dict(), "sha256": sha256, "suspects_sha256": suspects_sha256,
+        "repaired": repaired, "index": index, "target": target,
+    })
+    return {(method, model): base64.b64decode(data) for method, model, data in found["maps"]}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def answers(
+    request: ScanRequest, sha256: str, repaired: str | None, pictures: tuple[bytes, ...]
+) -> dict[str, list[tuple[int, float]]]:
+    """Label and probability of each picture by model; see :func:`dashboard.child_tasks.answer`.
+
+    Raises:
+        RnpError: when the checkpoint is gone or has changed.
+    """
+    found = _child("answer", {
+        "request": request.to_dict(), "sha256": sha256, "repaired": repaired,
+        "pictures": [base64.b64encode(data).decode() for data in pictures],
+    })
+    return {model: [(label, share) for label, share in rows]
+            for model, rows in found["answers"].items()}
+
+
+def _child(task: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """A task of :mod:`dashboard.child_tasks`; few run at once, the others wait."""
+    with _children:
+        return run_isolated(f"dashboard.child_tasks:{task}", payload, limits=_CHILD_LIMITS)
 
 
 @st.cache_data(show_spinner=False)
 def demo_pictures() -> dict[str, bytes]:
     """A row of pictures for each demo model by name: those that it was attacked with, if any."""
-    from dashboard.pictures import sprite_sheet
-
     found = {}
     for demo in list_demos():
         with np.load(demo.suspects or demo.clean, allow_pickle=False) as arrays:
@@ -169,40 +171,6 @@ def demo_pictures() -> dict[str, bytes]:
                 chosen = np.flatnonzero(arrays["is_poisoned"])[:6]
             found[demo.name] = sprite_sheet([images[i] for i in chosen], columns=6)
     return found
-
-
-def demo_request(demo: DemoModel) -> ScanRequest:
-    """The scan of a demo model with its own images."""
-    return ScanRequest(
-        checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="",
-        suspects=str(demo.suspects) if demo.suspects else None,
-    )
-
-
-def class_names(request: ScanRequest) -> list[str]:
-    """Names of the classes as far as they are known before the model was read."""
-    if request.class_names:
-        return list(request.class_names)
-    for demo in list_demos():
-        if str(demo.checkpoint) == request.checkpoint:
-            return list(demo.card.get("class_names", ()))
-    return []
-
-
-def report_formats() -> dict[str, Callable[[Path], bytes]]:
-    """Writers of further forms of a report by name; each takes a run folder."""
-    try:
-        from rnp_core import render_report
-    except ImportError:
-        return {}
-    return {
-        name: functools.partial(_render, render_report, name)
-        for name in ("html", "pdf", "sarif", "mlbom")
-    }
-
-
-def _render(write: Callable[[Path, str], bytes], name: str, run_folder: Path) -> bytes:
-    return write(run_folder, name)
 
 
 def export_run(job_id: str) -> bytes:
@@ -233,15 +201,3 @@ def fleet_tags() -> list[str]:
     """Tags of the fleets in the history, sorted."""
     jobs = engine().jobs(tag="fleet", kind=None, limit=20_000)
     return sorted({tag for job in jobs for tag in job.tags if tag.startswith("fleet:")})
-
-
-def inside(folder: Path, name: str | None) -> Path | None:
-    """The file called ``name`` below ``folder``; None when it is missing or leads out of it."""
-    if not name:
-        return None
-    try:
-        path = (folder / name).resolve()
-        found = path.is_file() and path.is_relative_to(folder.resolve())
-    except (OSError, ValueError):
-        return None
-    return path if found else None

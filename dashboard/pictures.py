@@ -1,4 +1,4 @@
-"""Arithmetic on small pictures: strips, sprite sheets, pasting a trigger. No Streamlit."""
+"""Arithmetic on small pictures: strips, differences, sprite sheets. No Streamlit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from rnp_core import DataError, pattern_image
+from rnp_core import DataError
 
 MOST_PIXELS = 25_000_000
 """Pixels of an uploaded picture at most."""
@@ -60,31 +60,6 @@ def shrink(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """An enlarged picture at its own size ``(height, width)``, one sample a square."""
     rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
     return pixels[rows // 2 :: max(1, rows), columns // 2 :: max(1, columns)][:height, :width]
-
-
-def paste_trigger(
-    image: np.ndarray, mask_png: bytes, pattern_png: bytes, *, kind: str
-) -> np.ndarray:
-    """An image with a recovered trigger on it.
-
-    Args:
-        image: ``(H, W, 3)`` uint8, at the size of the model's input.
-        mask_png, pattern_png: of the report.
-        kind: "patch"; other kinds cannot be pasted from their pictures.
-
-    Raises:
-        DataError: for another kind of trigger.
-    """
-    if kind != "patch":
-        raise DataError(f"expected a patch trigger, a {kind} cannot be pasted from its picture")
-    height, width = image.shape[:2]
-    mask = shrink(open_picture(mask_png), height, width)[..., 0].astype(np.float32) / 255
-    painted = shrink(open_picture(pattern_png), height, width).astype(np.float32) / 255
-    nothing = np.zeros((3, height, width), np.float32)
-    board = pattern_image(mask, nothing).transpose(1, 2, 0)  # (1 - mask) * chequerboard
-    weight = mask[..., None]
-    triggered = (1 - weight) * (image.astype(np.float32) / 255) + painted - board
-    return np.round(np.clip(triggered, 0, 1) * 255).astype(np.uint8)
 
 
 def clearest(images: Sequence[np.ndarray]) -> np.ndarray:

@@ -70,6 +70,15 @@ def whole(name: str, allowed: Collection[int]) -> int | None:
     return number if number is not None and number in allowed else None
 
 
+def share(name: str) -> float | None:
+    """A number from 0 to 1 of the address, None where it is missing or no such number."""
+    try:
+        number = float(parameter(name))
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
+
+
 def get(name: str, default: Any = None) -> Any:
     """A value of this session."""
     return st.session_state.get(name, default)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import html
-import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&^=@])")
-_MOST = 300
 
 PRODUCT = "RNP scanner"
 QUESTION = "Is there a backdoor in this model?"
@@ -128,7 +122,8 @@ STAGES = (
     ("attributions", "Explain", "Captum shows which pixels decided."),
 )
 
-STAGE_ALIASES = {"prune": "removal", "repair": "removal"}
+STAGE_ALIASES = {"prune": "removal", "repair": "removal", "attribute": "attributions"}
+"""Steps of a stage that report progress under a name of their own."""
 
 TABS = {
     "summary": (":material/summarize:", "Summary"),
@@ -155,8 +150,13 @@ READING = {
     "the suspected label with the recovered trigger. After the repair it should be near 0.",
     "samples": "How to read it: an image is flagged when the repair takes away most of the "
     "confidence in its answer. The most suspicious come first.",
+    "samples-unlearned": "How to read it: nothing was removed from this model, so the score is "
+    "what the unlearned model still believes of the answer. That is weaker evidence, and on a "
+    "model without a backdoor it says little.",
     "attributions": "How to read it: orange pixels speak for the label, blue ones against it. On a "
     "triggered image the original model looks at the trigger; the repaired one should not.",
+    "attributions-original": "How to read it: orange pixels speak for the label, blue ones against "
+    "it.",
     "calibration": "Where this model lies among models whose state is known. A new model can lie "
     "anywhere between them.",
     "prune": "How to read it: move the slider to prune more filters. Stop where the trigger no "
@@ -164,7 +164,7 @@ READING = {
 }
 
 PRESETS = {
-    "quick": "about 60 % of the steps; good for a first look",
+    "quick": "about 60% of the steps; good for a first look",
     "standard": "the one that the measured results rest on",
     "thorough": "twice the steps; for a model in doubt",
 }
@@ -194,117 +194,6 @@ KINDS = {
     "additive": "additive: adds one faint image everywhere",
     "warp": "warp: bends the image slightly",
 }
-
-GLOSSARY = (
-    ("Backdoor", "Hidden behaviour that somebody trained into a model: with a trigger in the image "
-     "it answers what the attacker wants, without it everything looks normal."),
-    ("Trigger", "The change of the image that opens the backdoor: a sticker, a faint pattern, a "
-     "slight bend."),
-    ("Target label", "The answer that the trigger forces."),
-    ("Clean images", "A few hundred labelled images that you trust. All thresholds come from "
-     "them."),
-    ("Filter", "One channel of a layer; what reacts to one kind of feature."),
-    ("Filter mask", "A number between 0 and 1 per filter, learned while the model recovers. 1: the "
-     "filter came back. 0: it did not."),
-    ("Unlearned share", "Share of clean images that the unlearned model sends to a label."),
-    ("Trigger ratio", "Size of a label's recovered trigger over the median of all labels. Small is "
-     "suspicious."),
-    ("Flip rate", "Share of clean images of other classes that the recovered trigger turns into "
-     "the suspected label. Estimated: the attacker's own trigger is unknown."),
-    ("Suspicion score", "How much confidence in its answer an image loses by the repair. Higher is "
-     "more suspicious."),
-    ("Backdoor score", "Score of the most suspicious label, 0 to 1; comparable between models."),
-)
-
-HELP_STEPS = (
-    ("step-triage.svg", "1. Look at the file", "A checkpoint can hold code. It is read in a "
-     "confined process that rebuilds the tensors and runs nothing; you see what it would import."),
-    ("step-unlearn.svg", "2. Unlearn", "The model is made to forget your clean images. The honest "
-     "classes fade; a backdoor stays, and the answers drift to its target label."),
-    ("step-recover.svg", "3. Recover", "One mask per filter tries to bring the clean behaviour "
-     "back. The filters that do not come back served something else."),
-    ("step-trigger.svg", "4. Recover the trigger", "For every label the scanner looks for the "
-     "smallest change of an image that leads to it. A backdoor makes one label far too easy."),
-    ("step-repair.svg", "5. Remove", "As few filters as possible are pruned. Where that is not "
-     "enough, the model is tuned briefly so that the trigger loses its power."),
-    ("step-samples.svg", "6. Check images", "An image is suspicious when the repaired model no "
-     "longer trusts the answer of the original one."),
-)
-
-LIMITS = (
-    "Backdoors that send every class somewhere else, or that work for one source class only, are "
-    "outside what the checks look for.",
-    "In networks without BatchNorm the unlearning evidence weighs little.",
-    "A very faint warp, or a trigger that covers the whole image, may escape.",
-    "Few clean images, or images unlike the training data, weaken every step.",
-    "No verdict says that a model is clean.",
-)
-
-
-def plain(text: object, *, most: int = _MOST) -> str:
-    """Untrusted text for Markdown: every sign that Markdown or HTML reads is taken literally."""
-    found = "".join(c if c.isprintable() else "?" for c in str(text))
-    if len(found) > most:
-        found = found[: most - 1] + "…"
-    return _MARKDOWN.sub(r"\\\1", found)
-
-
-def chart_text(text: object, *, most: int = 60) -> str:
-    """Untrusted text for Plotly, which reads a kind of HTML."""
-    found = "".join(c if c.isprintable() else "?" for c in str(text))
-    return html.escape(found if len(found) <= most else found[: most - 1] + "…", quote=False)
-
-
-def label_name(label: int, names: list[str]) -> str:
-    """A label for people: "3 (stop)", or "3" where it has no name. Untrusted text."""
-    name = names[label] if 0 <= label < len(names) else ""
-    return f"{label} ({name})" if name and name != str(label) else str(label)
-
-
-def percent(value: float | None, digits: int = 0) -> str:
-    """A share for people; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for people; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def size(count: int | None) -> str:
-    """A number of bytes for people."""
-    value = float(count or 0)
-    for unit in ("bytes", "KB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
-def duration(seconds: float) -> str:
-    """A time span for people."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def when(stamp: str | None) -> str:
-    """A time in UTC for people."""
-    if not stamp:
-        return "–"
-    try:
-        moment = datetime.fromisoformat(stamp).astimezone(timezone.utc)
-    except ValueError:
-        return plain(stamp)
-    return moment.strftime("%d %b %Y, %H:%M UTC")
-
-
-def count(number_of: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: "1 filter", "2 filters"."""
-    return f"{number_of:,} {one if number_of == 1 else many or one + 's'}"
-
 
 def next_step(error: Exception) -> str:
     """What to do about an error, by its kind."""

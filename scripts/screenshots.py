@@ -28,7 +28,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from rnp_core import FINAL_STATES, JobEngine, ScanRequest, find_demo
+from dashboard.requests import demo_request
+from rnp_core import FINAL_STATES, JobEngine, find_demo
 
 ROOT = Path(__file__).resolve().parents[1]
 SCANNED = ("clean-a", "blend", "patch-vgg")
@@ -95,7 +96,7 @@ def _prepare(home: Path) -> dict[str, str]:
         for name in SCANNED:
             demo = find_demo(name)
             if demo.checkpoint.name not in done:
-                job_id = engine.submit(_request(name), title=demo.title, tags=("demo",))
+                job_id = engine.submit(demo_request(demo), title=demo.title, tags=("demo",))
                 while engine.job(job_id).state not in FINAL_STATES:
                     time.sleep(1)
                 done[demo.checkpoint.name] = engine.job(job_id)
@@ -104,12 +105,6 @@ def _prepare(home: Path) -> dict[str, str]:
     flagged = [row for row in report["samples"] if row["flagged"]]
     first = max(flagged, key=lambda row: row["suspicion_score"], default={"index": 0})
     return {"bad": bad.id, "good": good.id, "flagged": str(first["index"])}
-
-
-def _request(name: str) -> ScanRequest:
-    demo = find_demo(name)
-    return ScanRequest(checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="",
-                       suspects=str(demo.suspects) if demo.suspects else None)
 
 
 def _report(folder: Path) -> dict[str, Any]:

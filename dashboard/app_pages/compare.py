@@ -4,28 +4,38 @@ import streamlit as st
 
 from dashboard import cache, charts, state
 from dashboard.app_pages.tabs.summary import preview
-from dashboard.views import compare, frame, history
+from dashboard.views import compare, frame
+from rnp_core import JobError
+
+MOST = 500
 
 engine = cache.engine()
-done = engine.jobs(state="done", limit=500)
 frame.render_header("Compare", "Original and repaired, two seeds, two versions.")
-if len(done) < 2:
+known = {job.id: job for job in engine.jobs(state="done", limit=MOST)}
+for name in "ab":
+    asked = state.parameter(name)
+    if asked and asked not in known:
+        try:
+            job = engine.job(asked)
+        except JobError:
+            st.warning("There is no such scan; another one is shown.",
+                       icon=":material/search_off:")
+            continue
+        if job.state == "done":
+            known[asked] = job
+if len(known) < 2:
     frame.render_empty(":material/compare:", "Two finished scans are needed",
                        "", page="scan", label="Start a scan")
     st.stop()
 
-known = {job.id: job for job in done}
-for name in "ab":
-    asked = state.parameter(name)
-    if asked and asked not in known:
-        known[asked] = engine.job(asked)
 ids = list(known)
-first = state.one_of("a", known, ids[min(1, len(ids) - 1)])
+first = state.one_of("a", known, ids[1])
 second = state.one_of("b", known, ids[0])
 compare.render_choice(known, state.linked("a", first), state.linked("b", second))
-pair = [(job, cache.report(job.run_folder)) for job in (known[first], known[second])]
-history.render_numbers(pair[0][1], pair[1][1])
-history.render_comparison(pair, [preview(job, report) for job, report in pair])
-compare.render_evidence(*(report for _, report in pair))
-first_report, second_report = (charts.conditions(report) for _, report in pair)
-compare.render_settings(charts.settings_difference(first_report, second_report))
+jobs = (known[first], known[second])
+runs = [cache.run(job.run_folder) for job in jobs]
+reports = (runs[0].report, runs[1].report)
+compare.render_numbers(*reports)
+compare.render_comparison(list(zip(jobs, reports, strict=True)), [preview(run) for run in runs])
+compare.render_evidence(*reports)
+compare.render_settings(charts.settings_difference(*map(charts.conditions, reports)))

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import cache, state
+from dashboard.requests import class_names
 from dashboard.views import frame, live
 from rnp_core import FINAL_STATES
 
@@ -33,7 +34,7 @@ if job.state in FINAL_STATES:
     st.stop()
 
 state.put("watching", job_id)
-names = cache.class_names(job.request)
+names = class_names(job.request)
 
 
 @st.fragment(run_every=1.0)

@@ -8,8 +8,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import cache, state, uploads
+from dashboard.requests import check_settings, make_request
 from dashboard.views import frame, scan
-from rnp_core import DataError, RnpError, ScanRequest, find_demo
+from rnp_core import DataError, RnpError, find_demo
+
+_READING = ("arch", "num_classes", "class_names", "normalization", "mean", "std", "seed")
+"""Settings that decide how files are read."""
 
 
 def show() -> None:
@@ -36,11 +40,8 @@ def show() -> None:
     ready = model is not None and usable and (clean is not None or inside)
     pressed, title = scan.render_start(ready=ready, missing=missing,
                                        title=scan.suggested_title(model))
-    if pressed and ready:
-        request = ScanRequest(
-            checkpoint=str(model), clean=str(clean) if clean else None, out="",
-            suspects=str(suspects) if suspects else None, **options,
-        )
+    if pressed and ready and model is not None:
+        request = make_request(model, clean, suspects, **options)
         state.go("live", job=cache.engine().submit(request, title=title))
 
 
@@ -104,9 +105,7 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any] | None:
             "std": uploads.numbers(chosen["std"]),
             "class_names": tuple(chosen["class_names"]) or None,
         }
-        if ".py" in (options["arch"] or "") or ":" in (options["arch"] or ""):
-            raise DataError("expected the name of an architecture; code is not taken from here")
-        ScanRequest(checkpoint="", clean=None, out="", **options)
+        check_settings(options)
     except RnpError as error:
         frame.render_error(error, title="Check the advanced settings")
         return None
@@ -117,11 +116,8 @@ def _preview(model: Path, sha256: str, clean: Path, options: dict[str, Any]) -> 
     """Show the clean images on the model; whether a scan can use them."""
     try:
         with st.spinner("Reading the images and trying the model on them …", show_time=True):
-            found = cache.image_preview(
-                str(model), sha256, str(clean), cache.stamp(clean),
-                tuple((name, options[name]) for name in
-                      ("arch", "num_classes", "class_names", "normalization", "mean", "std")),
-            )
+            request = make_request(model, clean, None, **{name: options[name] for name in _READING})
+            found = cache.image_preview(request, sha256, cache.stamp(clean))
     except RnpError as error:
         frame.render_error(error, title="The model cannot be tried on these images")
         return False

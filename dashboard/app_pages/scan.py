@@ -4,8 +4,9 @@ import streamlit as st
 
 from dashboard import cache, state
 from dashboard.app_pages.own_model import show as show_own_model
+from dashboard.requests import demo_request
 from dashboard.views import frame, scan
-from dashboard.wording import FIRST_DEMO, PROMISE, QUESTION
+from dashboard.wording import DEMO_WORDS, FIRST_DEMO, PROMISE, QUESTION
 from rnp_core import find_demo, list_demos
 
 SOURCES = {"demo": ":material/traffic: Demo models", "own": ":material/upload_file: Your own model"}
@@ -14,7 +15,8 @@ engine = cache.engine()
 wanted = state.take("scan-demo")
 if wanted is not None:
     demo = find_demo(wanted)
-    state.go("live", job=engine.submit(cache.demo_request(demo), title=demo.title, tags=("demo",)))
+    title = DEMO_WORDS[wanted][0] if wanted in DEMO_WORDS else demo.title
+    state.go("live", job=engine.submit(demo_request(demo), title=title, tags=("demo",)))
 
 frame.render_header(QUESTION, PROMISE)
 scan.render_running([*engine.jobs(state="running", limit=3), *engine.jobs(state="queued", limit=3)])

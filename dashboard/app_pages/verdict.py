@@ -37,7 +37,7 @@ except RnpError:
 if job.state != "done":
     state.go("live", job=scan_id)
 
-report = cache.report(job.run_folder)
+run = cache.run(job.run_folder)
 tab = state.one_of("tab", TABS, "summary")
 with st.container(key="tabs"):
     verdict.render_name(job)
@@ -46,4 +46,4 @@ with st.container(key="tabs"):
         width="stretch", format_func=lambda name: f"{TABS[name][0]} {TABS[name][1]}",
         **state.linked("tab", tab),
     )
-SHOW[tab](job, report)
+SHOW[tab](job, run)

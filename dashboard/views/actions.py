@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
 
+from dashboard.text import plain, when
 from dashboard.views.parts import link, verdict_badge
-from dashboard.wording import DISPOSITIONS, plain, when
-from rnp_core import Disposition, Job, ScanReport, ScanRequest
+from dashboard.wording import DISPOSITIONS
+from rnp_core import Disposition, Job, ScanReport, ScanRequest, render_report
 
 
 def render_decisions(decisions: Sequence[Disposition]) -> None:
@@ -53,13 +55,8 @@ def render_tags(job: Job) -> list[str] | None:
     return [*hidden, *new] if sorted(new) != sorted(shown) else None
 
 
-def render_downloads(
-    job: Job,
-    report: ScanReport,
-    repaired: Path | None,
-    formats: Mapping[str, Callable[[Path], bytes]],
-) -> None:
-    """Buttons for the report, the repaired model and other forms of the report."""
+def render_downloads(job: Job, report: ScanReport, repaired: Path | None) -> None:
+    """Buttons for the report in its forms, and the repaired model where there is one."""
     stem = "".join(c if c.isalnum() else "-" for c in job.title)[:40].strip("-") or "scan"
     with st.container(horizontal=True):
         if repaired is not None:
@@ -71,24 +68,23 @@ def render_downloads(
         st.download_button("Report (JSON)", lambda: report.to_json(), key="json",
                            file_name=f"{stem}-report.json", icon=":material/data_object:",
                            mime="application/json", on_click="ignore")
-        for name, (label, mime, ending) in _FORMATS.items():
-            if name in formats:
-                st.download_button(
-                    label, _render(formats[name], job.run_folder), key=name, mime=mime,
-                    file_name=f"{stem}.{ending}", icon=":material/download:", on_click="ignore",
-                )
+        for name, (label, mime, ending, about) in _FORMATS.items():
+            st.download_button(
+                label, functools.partial(render_report, job.run_folder, name), key=name, mime=mime,
+                file_name=f"{stem}.{ending}", icon=":material/download:", on_click="ignore",
+                help=about,
+            )
 
 
 _FORMATS = {
-    "html": ("HTML", "text/html", "html"),
-    "pdf": ("PDF", "application/pdf", "pdf"),
-    "sarif": ("SARIF", "application/json", "sarif.json"),
-    "mlbom": ("ML-BOM", "application/json", "cdx.json"),
+    "html": ("HTML", "text/html", "html", "The whole report on one page, for the browser."),
+    "pdf": ("PDF", "application/pdf", "pdf", "The same page to print or to file."),
+    "sarif": ("SARIF", "application/sarif+json", "sarif", "The findings for code scanning tools."),
+    "mlbom": ("ML-BOM", "application/vnd.cyclonedx+json", "cdx.json",
+              "CycloneDX bill of materials of the model."),
+    "card": ("Model card", "text/markdown", "md", "A section for the model's card, in Markdown."),
 }
-
-
-def _render(write: Callable[[Path], bytes], run_folder: Path) -> Callable[[], bytes]:
-    return lambda: write(run_folder)
+"""Label, media type, ending and use of each form of ``rnp_core.render_report``."""
 
 
 def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanRequest | None:

@@ -1,16 +1,18 @@
-"""Two scans against each other: labels, settings."""
+"""Two scans against each other: verdicts, numbers, triggers, labels, settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.views.parts import plotly, reading
-from dashboard.wording import VERDICT_SHORT, when
+from dashboard.charts import was_repaired
+from dashboard.text import label_name, number, percent, plain, size, when
+from dashboard.views.parts import job_title, link, plotly, reading, verdict_badge
+from dashboard.wording import VERDICT_SHORT
 from rnp_core import Job, ScanReport
 
 
@@ -23,11 +25,71 @@ def render_choice(
         return (f"{job.title[:50]} · {VERDICT_SHORT.get(job.verdict or '', job.state)} · "
                 f"seed {job.request.seed} · {when(job.finished_at)}")
 
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2)
     with left:
         st.selectbox("Scan A", list(known), format_func=name, **first)
     with right:
         st.selectbox("Scan B", list(known), format_func=name, **second)
+
+
+def render_numbers(first: ScanReport, second: ScanReport) -> None:
+    """The numbers of A and B, with the change from A."""
+    with st.grid(4, min_column_width=230):
+        _metric("Backdoor score", first.backdoor_score, second.backdoor_score)
+        _metric("Accuracy, original", first.accuracy.clean_before, second.accuracy.clean_before,
+                share=True)
+        _metric("Accuracy, repaired", *(_if_repaired(r, r.accuracy.clean_after)
+                                        for r in (first, second)), share=True)
+        _metric("Flip rate of the trigger", *(_if_suspected(r, r.accuracy.flip_rate_before)
+                                              for r in (first, second)), share=True)
+
+
+def _if_repaired(report: ScanReport, value: float | None) -> float | None:
+    return value if was_repaired(report) else None
+
+
+def _if_suspected(report: ScanReport, value: float | None) -> float | None:
+    return value if report.suspected_target_labels else None
+
+
+def _metric(name: str, left: float | None, right: float | None, *, share: bool = False) -> None:
+    shown = [percent(value, 1) if share else number(value) for value in (left, right)]
+    change = None
+    if left is not None and right is not None:
+        change = f"{100 * (right - left):+.1f} points" if share else f"{right - left:+.2f}"
+    st.metric(name, f"{shown[0]} → {shown[1]}" if shown[0] != shown[1] else shown[0], change,
+              delta_color="off", delta_arrow="off", border=True, height="stretch")
+
+
+def render_comparison(
+    pair: Sequence[tuple[Job, ScanReport]], pictures: Sequence[Sequence[bytes]]
+) -> None:
+    """Verdict, reason and trigger of two scans side by side.
+
+    Args:
+        pair: (job, report) of each.
+        pictures: for each, an image and the same with the recovered trigger, PNG; may be empty.
+    """
+    columns = st.columns(2)
+    for column, (job, report), shown, sign in zip(columns, pair, pictures, "AB", strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"### :blue-badge[{sign}] {job_title(job)}", anchors=False)
+            st.markdown(f"{verdict_badge(job.verdict, job.state)} "
+                        f":gray[{plain(report.model.file_name or '')} · {job.request.preset}, "
+                        f"seed {report.seed} · {when(report.created_at)}]")
+            st.markdown(plain(report.verdict_reason, most=400))
+            suspected = report.suspected_target_labels
+            if suspected:
+                label = label_name(suspected[0], report.model.class_names)
+                st.markdown(f":gray[Suspected target label] **{plain(label)}**")
+            if len(shown) >= 2:
+                name = "with the recovered trigger" if suspected else "with the smallest trigger"
+                with st.grid(3, min_column_width=110):
+                    st.image(shown[0], width="stretch", caption="an image", alt="A clean image")
+                    st.image(shown[1], width="stretch", caption=name, alt=f"The image {name}")
+            st.caption(f"SHA-256 {plain(report.model.sha256 or '–')} · "
+                       f"{size(report.model.size_bytes)} · version {plain(report.tool_version)}")
+            link("verdict", "Open", icon=":material/shield:", scan=job.id)
 
 
 def render_evidence(first: ScanReport, second: ScanReport) -> None:

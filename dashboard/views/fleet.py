@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.text import count, plain, when
 from dashboard.views.parts import job_title, link, plotly, reading, verdict_badge
-from dashboard.wording import count, plain, when
 from rnp_core import Job
 
 
@@ -32,15 +32,13 @@ def render_progress(counts: Mapping[str, int]) -> None:
 def render_numbers(ranked: Sequence[Job], failed: int) -> None:
     """How many models have which verdict."""
     verdicts = Counter(job.verdict for job in ranked)
-    columns = st.columns(5)
-    for column, (name, value) in zip(
-        columns,
-        (("Models", len(ranked) + failed), ("Backdoored", verdicts["backdoored"]),
-         ("Suspicious", verdicts["suspicious"]), ("No evidence", verdicts["no_evidence"]),
-         ("Undecided or failed", verdicts["inconclusive"] + verdicts["error"] + failed)),
-        strict=True,
+    grid = st.grid(5, min_column_width=150)
+    for name, value in (
+        ("Models", len(ranked) + failed), ("Backdoored", verdicts["backdoored"]),
+        ("Suspicious", verdicts["suspicious"]), ("No evidence", verdicts["no_evidence"]),
+        ("Undecided or failed", verdicts["inconclusive"] + verdicts["error"] + failed),
     ):
-        column.metric(name, f"{value:,}", border=True)
+        grid.metric(name, f"{value:,}", border=True)
 
 
 def render_distribution(ranked: Sequence[Job]) -> None:
@@ -63,11 +61,11 @@ def render_table(ranked: Sequence[Job]) -> int | None:
         column_config={
             "rank": st.column_config.NumberColumn(width=60),
             "verdict": st.column_config.TextColumn(width=130),
-            "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.3f",
+            "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f",
                                                      width=140),
             "model": st.column_config.TextColumn(width=280),
             "suspected": st.column_config.TextColumn("suspected labels"),
-            "scanned": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
+            "scanned": st.column_config.DatetimeColumn("scanned, UTC", format="D MMM YYYY, HH:mm"),
             "sha256": st.column_config.TextColumn("SHA-256"),
         },
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.text import plain
 from dashboard.views.parts import link
-from dashboard.wording import PRODUCT, next_step, plain
+from dashboard.wording import PRODUCT, next_step
 from rnp_core import RnpError
 
 _log = logging.getLogger(__name__)
@@ -30,10 +31,11 @@ button[role="radio"][aria-checked="true"], button[role="radio"][aria-checked="tr
 button[role="radio"][aria-checked="true"] p { font-weight: 600; }
 [data-testid="stCaptionContainer"] { opacity: 0.78; }
 button kbd { opacity: 1 !important; }
+[data-testid="stToolbar"] div:has(> [data-testid="stMainMenu"]) { min-width: 0 !important; }
 @media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
 </style>"""
-"""Text with enough contrast where the theme has none to set (the chosen segment, captions), and no
-navigation on paper."""
+"""Text with enough contrast where the theme has none to set (the chosen segment, captions), a menu
+that fits a phone, and no navigation on paper."""
 
 PAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",
@@ -106,6 +108,14 @@ def render_sign_in() -> None:
         st.write("Sign in to see scans and to decide on them.")
         if st.button("Sign in", type="primary", icon=":material/login:"):
             st.login()
+
+
+def render_account(name: str) -> None:
+    """Who is signed in, and the way out."""
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(f"Signed in as {plain(name, most=80)}", width="content")
+        if st.button("Sign out", type="tertiary", icon=":material/logout:"):
+            st.logout()
 
 
 def render_header(title: str, caption: str = "") -> None:

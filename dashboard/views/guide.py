@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.wording import GLOSSARY, HELP_STEPS, LIMITS, VERDICT_SHORT, VERDICTS
+from dashboard.handbook import GLOSSARY, HELP_STEPS, LIMITS
+from dashboard.wording import VERDICT_SHORT, VERDICTS
 
 _STATIC = Path(__file__).resolve().parents[1] / "static"
 

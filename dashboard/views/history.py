@@ -8,18 +8,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.text import count, plain, when
 from dashboard.views.parts import job_title, link, verdict_badge
-from dashboard.wording import (
-    DISPOSITIONS,
-    STATE_WORDS,
-    VERDICT_SHORT,
-    count,
-    label_name,
-    number,
-    plain,
-    size,
-    when,
-)
+from dashboard.wording import DISPOSITIONS, STATE_WORDS, VERDICT_SHORT
 from rnp_core import Job
 
 DONE = {f"verdict:{name}": words for name, words in VERDICT_SHORT.items() if name != "error"}
@@ -52,7 +43,8 @@ def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:
                                                      width=120),
             "name": st.column_config.TextColumn(width=260),
             "suspected": st.column_config.TextColumn("suspected labels", width=130),
-            "started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm", width=150),
+            "started": st.column_config.DatetimeColumn("started, UTC", format="D MMM YYYY, HH:mm",
+                                                        width=150),
             "tags": st.column_config.ListColumn(width=140),
             "sha256": st.column_config.TextColumn("SHA-256", width=120),
         },
@@ -127,57 +119,6 @@ def render_import(*, limit_megabytes: int) -> Any:
     with st.popover("Import a scan", icon=":material/unarchive:"):
         return st.file_uploader("A scan that was exported elsewhere (zip)", type=["zip"],
                                 key="import", max_upload_size=limit_megabytes)
-
-
-def render_comparison(
-    pair: Sequence[tuple[Job, Any]], pictures: Sequence[Sequence[bytes]]
-) -> None:
-    """Verdict, numbers and trigger of two scans side by side.
-
-    Args:
-        pair: (job, report) of each.
-        pictures: for each, an image and the same with the recovered trigger, PNG; may be empty.
-    """
-    columns = st.columns(2, gap="large")
-    for column, (job, report), shown, sign in zip(columns, pair, pictures, "AB", strict=True):
-        with column.container(border=True, height="stretch"):
-            st.markdown(f"### :blue-badge[{sign}] {job_title(job)}", anchors=False)
-            st.markdown(f"{verdict_badge(job.verdict, job.state)} "
-                        f":gray[{plain(report.model.file_name or '')} · {job.request.preset}, "
-                        f"seed {report.seed} · {when(report.created_at)}]")
-            st.markdown(plain(report.verdict_reason, most=400))
-            if report.suspected_target_labels:
-                label = label_name(report.suspected_target_labels[0], report.model.class_names)
-                st.markdown(f":gray[Suspected label] **{plain(label)}**")
-            if len(shown) >= 2:
-                with st.container(horizontal=True):
-                    st.image(shown[0], width=130, caption="an image", alt="A clean image")
-                    st.image(shown[1], width=130, caption="with the trigger",
-                             alt="The image with the recovered trigger")
-            st.caption(f"sha256 {plain(report.model.sha256 or '–')} · "
-                       f"{size(report.model.size_bytes)} · version {report.tool_version}")
-            link("verdict", "Open", icon=":material/shield:", scan=job.id)
-
-
-def render_numbers(first: Any, second: Any) -> None:
-    """The numbers of B, with their change from A."""
-    rows = (
-        ("Backdoor score", first.backdoor_score, second.backdoor_score, 1.0),
-        ("Accuracy", first.accuracy.clean_before, second.accuracy.clean_before, 100.0),
-        ("Accuracy, repaired", first.accuracy.clean_after, second.accuracy.clean_after, 100.0),
-        ("Flip rate of the trigger", first.accuracy.flip_rate_before,
-         second.accuracy.flip_rate_before, 100.0),
-    )
-    columns = st.columns(4)
-    for column, (name, left, right, factor) in zip(columns, rows, strict=True):
-        digits, unit = (2, "") if factor == 1.0 else (1, " %")
-        shown = [number(None if value is None else value * factor, digits) + unit
-                 for value in (left, right)]
-        change = None if left is None or right is None else (
-            f"{factor * (right - left):+.{digits}f}{' points' if unit else ''}")
-        column.metric(name, f"{shown[0]} → {shown[1]}" if shown[0] != shown[1] else shown[0],
-                      change, delta_color="off", delta_arrow="off", border=True,
-                      height="stretch")
 
 
 def render_total(shown: int, total: int) -> None:

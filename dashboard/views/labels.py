@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.text import label_name, number, percent, plain
 from dashboard.views.parts import plotly, reading
-from dashboard.wording import READING, label_name, number, percent, plain
+from dashboard.wording import READING
 from rnp_core import ScanReport
 
 
@@ -29,21 +30,22 @@ def render_label(report: ScanReport, chosen: int) -> None:
     badge = (":red-badge[:material/flag: suspected target]" if suspected
              else ":gray-badge[:material/check: not suspected]")
     st.markdown(f"## {name} {badge}", anchors=False)
-    columns = st.columns(4)
-    columns[0].metric("Score", number(row.score), border=True)
-    columns[1].metric("Share after unlearning", percent(row.unlearned_share), border=True,
-                      help="Share of clean images that the unlearned model sends to this label.")
-    columns[2].metric("Trigger ratio", number(row.norm_ratio), border=True,
-                      help="Size of its trigger over the median of all labels.")
-    columns[3].metric("Anomaly index", number(row.anomaly_index, 1), border=True,
-                      help="Distance from the median in robust standard deviations; above 2 is "
-                      "unusual when the trigger is small.")
+    grid = st.grid(4, min_column_width=150)
+    grid.metric("Score", number(row.score), border=True,
+                help="0 to 1, higher is more suspicious; from all the evidence on this label.")
+    grid.metric("Share after unlearning", percent(row.unlearned_share), border=True,
+                help="Share of clean images that the unlearned model sends to this label.")
+    grid.metric("Trigger ratio", number(row.norm_ratio), border=True,
+                help="Size of its trigger over the median of all labels.")
+    grid.metric("Anomaly index", number(row.anomaly_index, 1), border=True,
+                help="Distance from the median in robust standard deviations; above 2 is unusual "
+                "when the trigger is small.")
 
 
 def render_curves(report: ScanReport, chosen: int) -> None:
     """Shares while unlearning beside the sizes of the triggers."""
     names = report.model.class_names
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2)
     with left, st.container(border=True, height="stretch"):
         st.markdown("**Where the answers go while the model forgets**")
         if report.curves.unlearn_shares:
@@ -61,13 +63,15 @@ def render_curves(report: ScanReport, chosen: int) -> None:
 
 def render_table(report: ScanReport) -> None:
     """Everything in numbers."""
+    table = charts.label_table(report)
     st.dataframe(
-        charts.label_table(report), hide_index=True, alt="Evidence by label",
+        table, hide_index=True, alt="Evidence by label",
+        height="content" if len(table) <= 16 else 600,
         column_config={
             "label": None,
             "name": st.column_config.TextColumn("label"),
             "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f"),
-            "unlearned share": st.column_config.NumberColumn(format="percent"),
+            "unlearned share": st.column_config.NumberColumn(format="%.1f%%"),
             "trigger ratio": st.column_config.NumberColumn(format="%.2f"),
             "trigger size": st.column_config.NumberColumn(format="%.1f"),
             "anomaly index": st.column_config.NumberColumn(format="%.1f"),

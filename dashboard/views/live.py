@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 import streamlit as st
 
 from dashboard import charts
+from dashboard.text import count, duration, plain
 from dashboard.views.parts import plotly, verdict_badge
-from dashboard.wording import STAGE_ALIASES, STAGES, count, duration, plain
+from dashboard.wording import STAGE_ALIASES, STAGES
 from rnp_core import Job, JobEvent
 
 _ORDER = [name for name, _, _ in STAGES]

@@ -10,8 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
+from dashboard.charts import was_repaired, was_tuned
+from dashboard.text import count, percent, plain
 from dashboard.views.parts import plotly, reading
-from dashboard.wording import READING, count, percent, plain
+from dashboard.wording import READING
 from rnp_core import ScanReport
 
 
@@ -74,6 +76,7 @@ def render_prune_slider(report: ScanReport) -> None:
     candidates = report.curves.prune_candidates
     counts = [int(row[0] or 0) for row in candidates]
     used = len(report.pruned_filters)
+    chosen = f"the scan chose {used:,}" if used else "the scan chose none"
     place = st.select_slider(
         "Pruned filters", list(range(len(counts))), key="prune",
         value=counts.index(used) if used in counts else len(counts) - 1,
@@ -81,9 +84,9 @@ def render_prune_slider(report: ScanReport) -> None:
     )
     row = candidates[place]
     first = candidates[0]
-    left, right = st.columns([1, 2.4], gap="large")
+    left, right = st.columns([1, 2.4])
     with left:
-        st.metric("Pruned filters", f"{counts[place]:,}", f"the scan chose {used:,}", border=True,
+        st.metric("Pruned filters", f"{counts[place]:,}", chosen, border=True,
                   delta_color="off", delta_arrow="off")
         st.metric("Clean accuracy", percent(row[2], 1), _points(row[2], first[2]), border=True,
                   delta_color="off", delta_arrow="off")
@@ -115,15 +118,15 @@ def render_filter_pictures(pictures: Sequence[tuple[str, bytes]]) -> None:
 
 def render_repaired(report: ScanReport, repaired: Path | None) -> None:
     """The repaired weights as a download."""
-    if repaired is None or not report.suspected_target_labels:
+    if repaired is None or not was_repaired(report):
         return
     st.header("The repaired model", anchor=False)
-    tuned = any(row.rule == "RNP004" for row in report.findings)
-    st.markdown(
-        f"{count(len(report.pruned_filters), 'filter')} pruned"
-        f"{', then tuned briefly on the clean images' if tuned else ''}. Same key names as your "
-        "file, so it loads strictly into the same architecture."
-    )
+    pruned = len(report.pruned_filters)
+    done = [f"{count(pruned, 'filter')} pruned"] if pruned else []
+    if was_tuned(report):
+        done.append("tuned briefly on clean images with the recovered triggers under true labels")
+    st.markdown(f"{', then '.join(done).capitalize()}. Same key names as your file, so it loads "
+                "strictly into the same architecture.")
     st.download_button(
         "Download the repaired model", lambda: repaired.read_bytes(), type="primary",
         icon=":material/healing:", file_name="repaired.safetensors", on_click="ignore",
@@ -134,4 +137,5 @@ def render_repaired(report: ScanReport, repaired: Path | None) -> None:
 def _points(value: float | None, start: float | None) -> str | None:
     if value is None or start is None:
         return None
-    return f"{100 * (value - start):+.1f} points to none"
+    change = 100 * (value - start)
+    return "as without pruning" if abs(change) < 0.05 else f"{change:+.1f} points by pruning"

@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.wording import SEVERITIES, STATE_WORDS, VERDICT_SHORT, VERDICTS, plain
+from dashboard.text import plain
+from dashboard.wording import SEVERITIES, STATE_WORDS, VERDICT_SHORT, VERDICTS
 from rnp_core import Job
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from dashboard.charts import was_repaired
+from dashboard.handbook import LIMITS
+from dashboard.text import count, label_name, percent, plain, when
 from dashboard.views.actions import render_decisions
-from dashboard.wording import LIMITS, VERDICTS, count, label_name, percent, plain, when
+from dashboard.wording import VERDICTS
 from rnp_core import Disposition, Job, ScanReport
 
 
@@ -32,7 +35,7 @@ def render(
         _found(report, pictures)
         st.header("What to do", anchor=False)
         st.markdown(words.advice)
-        if report.pruned_filters:
+        if was_repaired(report):
             accuracy = report.accuracy
             st.markdown(
                 f"A repaired copy exists. On {count(accuracy.count, 'image')} that it has not seen "
@@ -47,7 +50,7 @@ def render(
             st.header("Who decided what", anchor=False)
             render_decisions(decisions)
         st.caption(f"Scan {job.id} · version {report.tool_version} · "
-                   f"sha256 {report.model.sha256 or '–'}")
+                   f"SHA-256 {report.model.sha256 or '–'}")
 
 
 def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
@@ -57,12 +60,14 @@ def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
     name = plain(label_name(label, report.model.class_names))
     st.header("What we found", anchor=False)
     st.markdown(
-        f"With the change shown on the right, the model calls images of other classes **{name}**"
+        f"With the change in the second picture, the model calls images of other classes **{name}**"
         + (f" in {percent(report.accuracy.flip_rate_before)} of our tests."
            if report.accuracy.flip_rate_before is not None else ".")
     )
     if len(pictures) >= 2:
-        with st.container(horizontal=True):
-            st.image(pictures[0], width=220, caption="an ordinary image", alt="An ordinary image")
-            st.image(pictures[1], width=220, caption="with the recovered trigger",
-                     alt="The image with the recovered trigger")
+        with st.container(width=460):
+            left, right = st.columns(2, wrap=False)
+            left.image(pictures[0], width="stretch", caption="an ordinary image",
+                       alt="An ordinary image")
+            right.image(pictures[1], width="stretch", caption="with the recovered trigger",
+                        alt="The image with the recovered trigger")

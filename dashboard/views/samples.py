@@ -3,67 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import charts
+from dashboard.charts import Triage, was_repaired
 from dashboard.components.gallery import Tile, gallery
-from dashboard.components.slider import compare_slider
-from dashboard.pictures import difference, open_picture, png
+from dashboard.text import code, count, label_name, percent, plain
 from dashboard.views.parts import plotly, reading
-from dashboard.wording import METHODS, READING, count, label_name, percent, plain
+from dashboard.wording import READING
 from rnp_core import SampleRow, ScanReport
 
 GALLERY = "gallery"
 """Key of the wall of pictures."""
 
-_FILTERS = ("all", "flagged", "not flagged", "changed by the repair")
 
-
-def render_overview(report: ScanReport) -> None:
-    """How many are flagged, and what the threshold means."""
-    flagged = sum(row.flagged for row in report.samples)
-    fpr = float(report.config.get("max_sample_fpr", 0.01))
-    st.header(f"{count(flagged, 'image')} of {len(report.samples):,} flagged", anchor=False)
-    reading(READING["samples"])
+def render_overview(report: ScanReport, found: Triage) -> None:
+    """How many are flagged, and how the scores lie."""
+    st.header(f"{found.flagged:,} of {count(len(found.samples), 'image')} flagged", anchor=False)
+    reading(READING["samples" if was_repaired(report) else "samples-unlearned"])
     with st.container(border=True):
-        plotly(
-            charts.suspicion_histogram([row.suspicion_score for row in report.samples],
-                                       report.sample_threshold),
-            key="suspicion", alt="Distribution of the suspicion scores with the threshold",
-        )
-        if report.sample_threshold is not None:
-            st.caption(
-                f"Threshold {report.sample_threshold:.2f}: chosen so that at most {percent(fpr)} "
-                f"of {count(report.accuracy.count, 'held-out clean image')} lie above it."
-            )
+        plotly(charts.suspicion_histogram(found), key="suspicion",
+               alt="Distribution of the suspicion scores with the threshold")
 
 
-def render_filter(report: ScanReport) -> list[SampleRow]:
+def render_threshold(report: ScanReport, found: Triage, options: Mapping[str, Any]) -> bool:
+    """The threshold and what it does; whether the scan's own one is wanted back."""
+    own = report.sample_threshold
+    if own is None or found.threshold is None:
+        return False
+    most = percent(float(report.config.get("max_sample_fpr", 0.01)))
+    if not found.clean_scores:
+        st.caption(f"Threshold {own:.2f}: chosen so that at most {most} of the held-out clean "
+                   "images lie above it.")
+        return False
+    left, middle, right = st.columns([1.6, 1, 1])
+    with left:
+        st.slider("Threshold", 0.0, 1.0, step=0.01, format="%.2f", **options,
+                  help="Suspects with a higher score are flagged.")
+        st.caption(f"The scan chose {own:.2f}, so that at most {most} of the held-out clean images "
+                   "lie above it.")
+        back = not found.is_own and st.button("Back to the scan's threshold", type="tertiary",
+                                              icon=":material/undo:")
+    clean = len(found.clean_scores)
+    middle.metric("Flagged suspects", f"{found.flagged:,}", f"of {len(found.samples):,}",
+                  border=True, delta_color="off", delta_arrow="off", height="stretch")
+    right.metric("False positives", percent(found.false_positives / clean, 1),
+                 f"{found.false_positives:,} of {clean:,} clean images", border=True,
+                 delta_color="off", delta_arrow="off", height="stretch",
+                 help="Held-out clean images above the threshold: the share of harmless images "
+                 "that it flags.")
+    return back
+
+
+def render_filter(report: ScanReport, found: Triage) -> list[SampleRow]:
     """The rows that the reader wants to see, the most suspicious first."""
     names = report.model.class_names
-    present = sorted({row.predicted for row in report.samples})
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        which = st.segmented_control("Show", _FILTERS, default="all", required=True, key="which")
-        label = st.selectbox(
-            "Predicted label", present, index=None, placeholder="any", width=220, key="which-label",
-            format_func=lambda value: label_name(value, names),
-        )
-        text = st.text_input("File name contains", max_chars=100, width=220, key="which-text")
-    rows = sorted(report.samples, key=lambda row: (-row.suspicion_score, row.index))
+    present = sorted({row.predicted for row in found.samples})
     keep: dict[str, Callable[[SampleRow], bool]] = {
         "all": lambda row: True,
         "flagged": lambda row: row.flagged,
         "not flagged": lambda row: not row.flagged,
-        "changed by the repair": lambda row: row.predicted != row.predicted_repaired,
     }
+    if was_repaired(report):
+        keep["changed by the repair"] = lambda row: row.predicted != row.predicted_repaired
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        which = st.segmented_control("Show", list(keep), default="all", required=True, key="which",
+                                     format_func=str.capitalize)
+        label = st.selectbox(
+            "Predicted label", present, index=None, placeholder="Any", width=220, key="which-label",
+            format_func=lambda value: label_name(value, names),
+        )
+        text = st.text_input("File name contains", max_chars=100, width=220, key="which-text")
     wanted = keep[which or "all"]
-    return [
-        row for row in rows
-        if wanted(row) and (label is None or row.predicted == label)
-        and text.lower() in row.id.lower()
-    ]
+    rows = [row for row in found.samples
+            if wanted(row) and (label is None or row.predicted == label)
+            and text.lower() in row.id.lower()]
+    return sorted(rows, key=lambda row: (-row.suspicion_score, row.index))
 
 
 def render_pages(pages: int, rows: int, *, start: int, key: str) -> int:
@@ -81,15 +99,14 @@ def render_gallery(
     st.caption("The number is the suspicion score; ⚑ is flagged. Click a picture to open it.")
 
 
-def render_table(report: ScanReport, rows: Sequence[SampleRow]) -> int | None:
+def render_table(table: pd.DataFrame, rows: Sequence[SampleRow]) -> int | None:
     """A table where the report has no pictures; the index of the picked image."""
     shown = {row.index for row in rows}
-    table = charts.sample_table(report)
-    table = table[table["index"].isin(shown)].reset_index(drop=True)
-    event = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row",
+    listed = table[table["index"].isin(shown)].reset_index(drop=True)
+    event = st.dataframe(listed, hide_index=True, on_select="rerun", selection_mode="single-row",
                          key="sample-table", alt="Suspect images", height=320)
     picked = event["selection"]["rows"]
-    return int(table["index"][picked[0]]) if picked else None
+    return int(listed["index"][picked[0]]) if picked else None
 
 
 def render_steps(place: int, total: int) -> str | None:
@@ -105,7 +122,7 @@ def render_steps(place: int, total: int) -> str | None:
 
 def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> None:
     """One image and what the three models say."""
-    left, right = st.columns([1, 2.2], gap="large")
+    left, right = st.columns([1, 2.2], gap="medium")
     with left:
         if picture is not None:
             st.image(picture, width="stretch", alt=sample_title(report, row))
@@ -115,54 +132,39 @@ def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> 
         badge = (":orange-badge[:material/flag: flagged]" if row.flagged
                  else ":gray-badge[:material/check: not flagged]")
         st.markdown(f"### Image {row.index} {badge}", anchors=False)
-        st.markdown(f"`{_code(row.id)}` · suspicion score **{row.suspicion_score:.3f}**")
+        st.markdown(f"`{code(row.id, most=120)}` · suspicion score **{row.suspicion_score:.3f}**")
         names = report.model.class_names
+        repaired = was_repaired(report)
         said = [
             ("Original", row.predicted), ("Unlearned", row.predicted_unlearned),
-            ("Repaired", row.predicted_repaired),
+            ("Repaired", row.predicted_repaired if repaired else None),
         ]
-        columns = st.columns(3)
-        for column, (name, label) in zip(columns, said, strict=True):
-            with column.container(border=True, height="stretch", gap="xsmall"):
-                st.caption(f"{name} model says")
-                st.markdown(f"**{plain(label_name(label, names)) if label is not None else '–'}**")
-        if row.predicted != row.predicted_repaired:
+        with st.grid(3, min_column_width=130):
+            for name, label in said:
+                with st.container(border=True, height="stretch", gap="xsmall"):
+                    st.caption(f"{name} model says")
+                    shown = "–" if label is None else plain(label_name(label, names))
+                    st.markdown(f"**{shown}**")
+        if not repaired:
+            st.markdown("Nothing was removed from this model, so there is no repaired one.")
+        elif row.predicted != row.predicted_repaired:
             st.markdown(":material/arrow_forward: The repair changes the answer.")
 
 
-def render_maps(maps: Mapping[tuple[str, str], bytes], *, key: str, none: str) -> None:
-    """Captum maps of one method on the original and the repaired model, with their difference.
-
-    Args:
-        maps: PNG by (method, model).
-        none: said where there are none.
-    """
-    methods = [method for method in METHODS if (method, "original") in maps]
-    if not methods:
-        st.caption(none)
-        return
-    st.markdown("**Which pixels decided**")
-    method = st.segmented_control("Method", methods, default=methods[0], required=True,
-                                  format_func=METHODS.__getitem__, key=f"{key}-method",
-                                  label_visibility="collapsed")
-    original = maps[(str(method), "original")]
-    repaired = maps.get((str(method), "repaired"))
-    columns = st.columns(4)
-    columns[0].image(original, width="stretch", caption="original", alt="Map of the original model")
-    if repaired is not None:
-        columns[1].image(repaired, width="stretch", caption="repaired",
-                         alt="Map of the repaired model")
-        change = difference(open_picture(original), open_picture(repaired), amplify=1.0)
-        columns[2].image(png(change), width="stretch", caption="difference; grey is unchanged",
-                         alt="Difference of the two maps")
-        with columns[3]:
-            compare_slider(original, repaired, key=f"{key}-slider", names=("original", "repaired"),
-                           name="Map of the original and of the repaired model")
-    reading(READING["attributions"])
+def render_explain(*, possible: bool) -> bool:
+    """Offer the maps that the scan did not make; whether they are wanted."""
+    if not possible:
+        st.caption("The scan makes Captum maps of the most suspicious flagged images only, and its "
+                   "files are not here any more to make others.")
+        return False
+    with st.container(horizontal=True, vertical_alignment="center"):
+        wanted = st.button("Which pixels decided?", icon=":material/visibility:", key="explain")
+        st.caption("Makes the Captum maps of this image; takes some seconds.", width="content")
+    return wanted
 
 
 def render_csv(table: pd.DataFrame) -> None:
-    """The flags as a file."""
+    """The flags at the threshold that is shown, as a file."""
     safe = table.copy()
     for column in safe.select_dtypes(exclude=["number", "bool"]):
         safe[column] = ["'" + text if text[:1] in tuple("=+-@\t\r") else text
@@ -177,7 +179,3 @@ def sample_title(report: ScanReport, row: SampleRow) -> str:
     said = label_name(row.predicted, report.model.class_names)
     flagged = ", flagged" if row.flagged else ""
     return f"Image {row.index}, {said}, suspicion {row.suspicion_score:.2f}{flagged}"
-
-
-def _code(text: str) -> str:
-    return "".join(c if c.isprintable() and c != "`" else "?" for c in text)[:120] or "?"

@@ -10,18 +10,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.text import code, count, label_name, percent, plain, size, when
 from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES
 from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
-from dashboard.wording import (
-    DEMO_WORDS,
-    PRESETS,
-    count,
-    label_name,
-    percent,
-    plain,
-    size,
-    when,
-)
+from dashboard.wording import DEMO_WORDS, PRESETS
 from rnp_core import DemoModel, Job
 
 NORMALIZATIONS = ("auto", "none", "half", "cifar10", "imagenet", "mnist")
@@ -110,7 +102,7 @@ def render_triage(found: Mapping[str, Any], earlier: Sequence[Job]) -> None:
                 st.badge("Look closely", icon=":material/warning:", color="orange")
             else:
                 st.badge("Can be read", icon=":material/check:", color="green")
-        left, right = st.columns([1, 1.3], gap="large")
+        left, right = st.columns([1, 1.3], gap="medium")
         with left:
             _facts(found)
         with right:
@@ -146,7 +138,7 @@ def _imports(names: Sequence[str]) -> None:
     if not names:
         st.markdown(":green-badge[:material/check: imports] It would import nothing.")
         return
-    listed = " · ".join(f"`{_code(name)}`" for name in names[:_MOST_GLOBALS])
+    listed = " · ".join(f"`{code(name, most=80)}`" for name in names[:_MOST_GLOBALS])
     more = f" and {len(names) - _MOST_GLOBALS} more" if len(names) > _MOST_GLOBALS else ""
     st.markdown(f":gray[A full unpickling would import]  \n{listed}{more}")
 
@@ -167,13 +159,13 @@ def _earlier(earlier: Sequence[Job]) -> None:
 def render_image_preview(found: Mapping[str, Any]) -> None:
     """The clean images as they were read, and how well the model does on them."""
     with st.container(border=True, key="preview"):
-        columns = st.columns(3)
-        columns[0].metric("Clean images", f"{found['count']:,}",
-                          help="Images that the scan uses.")
-        columns[1].metric("Accuracy on them", percent(found["accuracy"], 1),
-                          help="With the normalisation on the right.")
-        columns[2].metric("Normalisation", plain(found["normalization"]),
-                          help="The known one with the best accuracy on these images.")
+        grid = st.grid(3, min_column_width=150)
+        grid.metric("Clean images", f"{found['count']:,}", help="Images that the scan uses.")
+        grid.metric("Accuracy on them", percent(found["accuracy"], 1),
+                    help="With the normalisation that is named beside.")
+        grid.metric("Normalisation", plain(found["normalization"]),
+                    help="The known one with the best accuracy on these images, unless you chose "
+                    "another.")
         if found["accuracy"] < 0.5:
             st.warning(
                 "The model is wrong on most of these images, so the scan will not decide. Check "
@@ -182,7 +174,7 @@ def render_image_preview(found: Mapping[str, Any]) -> None:
             )
         for text in found["warnings"]:
             st.caption(f":material/info: {plain(text)}")
-        left, right = st.columns([1.2, 1], gap="large")
+        left, right = st.columns([1.2, 1], gap="medium")
         with left:
             st.markdown("**As they were read**")
             st.image(base64.b64decode(found["grid"]), width="stretch", output_format="PNG",
@@ -285,7 +277,3 @@ def render_step(place: int, title: str, text: str) -> None:
 def suggested_title(path: Path | None) -> str:
     """Name of a scan from its file."""
     return path.stem[:80] if path is not None else ""
-
-
-def _code(text: str) -> str:
-    return "".join(c if c.isprintable() and c != "`" else "?" for c in text)[:80] or "?"

@@ -9,23 +9,25 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.components.slider import compare_slider
+from dashboard.text import count, label_name, number, percent, plain
 from dashboard.views.parts import plotly, reading
-from dashboard.wording import KINDS, READING, count, label_name, number, percent, plain
+from dashboard.wording import KINDS, READING
 from rnp_core import ScanReport, TriggerRow
-
-_PAIR_WIDTH = 820
 
 
 def render_choice(report: ScanReport, names: Sequence[str], options: Mapping[str, Any]) -> None:
     """Which of several triggers to look at."""
     rows = dict(zip(names, report.triggers, strict=True))
     classes = report.model.class_names
-    st.segmented_control(
-        "Trigger", list(names), required=True,
-        format_func=lambda name: f"{plain(label_name(rows[name].label, classes), most=30)} · "
-        f"{rows[name].kind}",
-        **options,
-    )
+    suspected = report.suspected_target_labels
+
+    def title(name: str) -> str:
+        row = rows[name]
+        sign = " ⚑" if row.label in suspected else ""
+        return f"{label_name(row.label, classes)} · {row.kind}{sign}"
+
+    st.selectbox("Trigger, the most suspicious label first", list(names), format_func=title,
+                 width=340, **options)
 
 
 def render_title(report: ScanReport, row: TriggerRow) -> None:
@@ -33,12 +35,12 @@ def render_title(report: ScanReport, row: TriggerRow) -> None:
     name = plain(label_name(row.label, report.model.class_names))
     st.header(f"Trigger for {name}", anchor=False)
     reading(READING["triggers"])
-    columns = st.columns(3)
-    columns[0].metric("Kind", row.kind, border=True, help=KINDS.get(row.kind, ""))
-    columns[1].metric("Flip rate, original", percent(row.flip_rate), border=True,
-                      help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
-                      f"(size of the trigger: {number(row.norm, 1)}).")
-    columns[2].metric("Flip rate, repaired", percent(row.flip_rate_repaired), border=True)
+    grid = st.grid(3, min_column_width=150)
+    grid.metric("Kind", row.kind, border=True, help=KINDS.get(row.kind, ""))
+    grid.metric("Flip rate, original", percent(row.flip_rate), border=True,
+                help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
+                f"(size of the trigger: {number(row.norm, 1)}).")
+    grid.metric("Flip rate, repaired", percent(row.flip_rate_repaired), border=True)
 
 
 def render_pictures(
@@ -50,15 +52,15 @@ def render_pictures(
         tiles: image, with the trigger, amplified difference, what the trigger paints.
     """
     shown = [
-        (mask, "mask: where it changes the image", "Trigger mask"),
+        (mask, "mask: where it acts", "Trigger mask"),
         (pattern, "pattern", "Trigger pattern"),
         *zip(tiles[:3], ("an image", "with the trigger", "difference × 3"),
              ("A clean image", "The image with the trigger", "Amplified difference"), strict=False),
     ]
-    with st.container(horizontal=True):
+    with st.grid(5, min_column_width=120):
         for picture, caption, alt in shown:
             if picture is not None:
-                st.image(picture, width=190, caption=caption, alt=alt)
+                st.image(picture, width="stretch", caption=caption, alt=alt)
 
 
 def render_example_choice(examples: int, *, can_paste: bool) -> tuple[bytes | None, int]:
@@ -66,9 +68,8 @@ def render_example_choice(examples: int, *, can_paste: bool) -> tuple[bytes | No
     st.header("Before and after", anchor=False)
     number_of = 1
     upload = None
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if examples > 1:
-            number_of = st.slider("Example", 1, examples, 1, key="example", width=300)
+    if examples > 1:
+        number_of = st.slider("Example", 1, examples, 1, key="example", width=300)
     if can_paste:
         with st.expander("Paste it on my image", icon=":material/add_photo_alternate:"):
             file = st.file_uploader("A PNG or JPEG picture", type=["png", "jpg", "jpeg", "webp"],
@@ -76,20 +77,40 @@ def render_example_choice(examples: int, *, can_paste: bool) -> tuple[bytes | No
             upload = file.getvalue() if file is not None else None
             st.caption("It is resized to the model's input, used for this view only and not kept.")
     else:
-        st.caption("Only patch triggers can be pasted on other images from their pictures.")
+        st.caption("The report does not keep enough of this trigger to put it on other images.")
     return upload, number_of
 
 
 def render_before_after(before: bytes, after: bytes, change: bytes, *, key: str) -> None:
     """Slider between two pictures, and their difference."""
-    with st.container(width=_PAIR_WIDTH):
-        left, right = st.columns(2)
-        with left:
-            compare_slider(before, after, key=key, names=("without", "with trigger"),
-                           name="Before and after the trigger, move to compare")
-        with right:
-            st.image(change, width="stretch", alt="Amplified difference of the two pictures")
-            st.caption("Difference × 3; grey is unchanged.")
+    left, right = st.columns(2)
+    with left:
+        compare_slider(before, after, key=key, names=("without", "with trigger"),
+                       name="Before and after the trigger, move to compare")
+    with right:
+        st.image(change, width="stretch", alt="Amplified difference of the two pictures",
+                 caption="difference × 3; grey is unchanged")
+
+
+def render_ask() -> bool:
+    """A switch that asks the models about the pictures above; whether it is on."""
+    return st.toggle("What do the models say?", key="ask-models",
+                     help="Runs the original and the repaired model on the two pictures; takes "
+                     "some seconds.")
+
+
+def render_answers(answers: Mapping[str, Sequence[tuple[int, float]]], names: list[str]) -> None:
+    """The answer of each model without and with the trigger.
+
+    Args:
+        answers: label and probability of the two pictures by model.
+    """
+    for model, (before, after) in answers.items():
+        with st.container(border=True, gap="xsmall"):
+            st.markdown(f"**{model.capitalize()} model**")
+            for when, (label, share) in (("without", before), ("with the trigger", after)):
+                st.markdown(f":gray[{when}]  \n{plain(label_name(label, names))}, "
+                            f"{percent(share)} sure")
 
 
 def render_flip_rates(report: ScanReport, row: TriggerRow) -> None:

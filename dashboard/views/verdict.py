@@ -7,18 +7,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import charts
+from dashboard.charts import was_repaired
+from dashboard.text import count, duration, label_name, number, percent, plain, when
 from dashboard.views.parts import findings, job_title, link, plotly, reading, verdict_badge
-from dashboard.wording import (
-    READING,
-    VERDICTS,
-    count,
-    duration,
-    label_name,
-    number,
-    percent,
-    plain,
-    when,
-)
+from dashboard.wording import READING, VERDICTS
 from rnp_core import Job, ScanReport
 
 
@@ -50,32 +42,32 @@ def render_headline(
 def render_numbers(report: ScanReport) -> None:
     """The four numbers that matter: before and after the repair, where there was one."""
     accuracy = report.accuracy
-    columns = st.columns(4)
-    columns[0].metric("Backdoor score", number(report.backdoor_score), border=True,
+    grid = st.grid(4, min_column_width=150)
+    grid.metric("Backdoor score", number(report.backdoor_score), border=True,
                       height="stretch", help="0 to 1, higher is more suspicious. Score of the most "
                       "suspicious label.")
-    columns[1].metric(
+    grid.metric(
         "Accuracy, original", percent(accuracy.clean_before, 1), border=True, height="stretch",
-        help=f"On {count(accuracy.count, 'held-out clean image')}; 95 % interval "
+        help=f"On {count(accuracy.count, 'held-out clean image')}; 95% interval "
         f"{_interval(accuracy.interval_before)}.",
     )
-    if not report.suspected_target_labels:
+    if not was_repaired(report):
         ratios = [row.norm_ratio for row in report.labels if row.norm_ratio is not None]
-        columns[2].metric("Smallest trigger ratio", number(min(ratios, default=None)), border=True,
+        grid.metric("Smallest trigger ratio", number(min(ratios, default=None)), border=True,
                           height="stretch", help="Size of the smallest trigger of any label over "
                           "the median of all labels. Far below 1 is suspicious.")
         shares = [row.unlearned_share for row in report.labels]
-        columns[3].metric("Largest unlearned share", percent(max(shares, default=None)),
+        grid.metric("Largest unlearned share", percent(max(shares, default=None)),
                           border=True, height="stretch", help="Share of clean images that the "
                           "unlearned model sends to its favourite label.")
         return
-    columns[2].metric(
+    grid.metric(
         "Accuracy, repaired", percent(accuracy.clean_after, 1),
         f"{100 * (accuracy.clean_after - accuracy.clean_before):+.1f} points", border=True,
         delta_color="off", delta_arrow="off", height="stretch",
-        help=f"95 % interval {_interval(accuracy.interval_after)}.",
+        help=f"95% interval {_interval(accuracy.interval_after)}.",
     )
-    columns[3].metric(
+    grid.metric(
         "Flip rate, repaired", percent(accuracy.flip_rate_after),
         f"{percent(accuracy.flip_rate_before)} before", border=True, delta_color="off",
         delta_arrow="off", height="stretch",
@@ -128,6 +120,11 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
                 caption="with the recovered trigger" if report.suspected_target_labels
                 else "with the smallest trigger found",
             )
+            if report.suspected_target_labels and report.accuracy.flip_rate_before is not None:
+                st.markdown(
+                    f"It turns {percent(report.accuracy.flip_rate_before)} of the held-out clean "
+                    "images of other classes into this label."
+                )
             link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
                  tab="triggers")
 

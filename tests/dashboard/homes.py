@@ -25,12 +25,12 @@ def add_scan(
     """Take a run folder into the history as a finished scan; returns its id."""
     report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
     request = ScanRequest.from_dict(report.get("request") or {
-        "checkpoint": "/models/model.safetensors", "clean": "/models/clean.npz", "out": "",
+        "checkpoint": "/models/model.safetensors", "clean": "/models/clean.npz", "out": "run",
     })
     job_id = secrets.token_hex(8)
     record = {
         "format": "rnp-run", "version": 1, "id": job_id, "title": title, "kind": "scan",
-        "request": {**request.to_dict(), "out": "", "seed": seed},
+        "request": {**request.to_dict(), "out": "run", "seed": seed},
         "created_at": created_at, "started_at": created_at, "finished_at": created_at,
         "checkpoint_sha256": sha256 or report["model"]["sha256"],
         "checkpoint_name": report["model"]["file_name"] or "model.safetensors",

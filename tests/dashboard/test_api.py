@@ -113,7 +113,7 @@ def test_files_of_the_server_folder_are_scanned(server: Settings) -> None:
         ({"model": 3}, 400, "text 'model'"),
         ([], 400, "text 'model'"),
         ({"model": "demo:patch", "out": "/tmp"}, 400, "unknown: out"),
-        ({"model": "demo:patch", "arch": "/tmp/x.py:run"}, 400, "code is not taken"),
+        ({"model": "demo:patch", "arch": "/tmp/x.py:run"}, 422, "code is not taken"),
         ({"model": "demo:patch", "mean": [0.5]}, 422, "go together"),
         ({"model": "demo:patch", "clean": "../x"}, 422, "allowed server folder"),
         ({"model": "demo:patch", "preset": "warp speed"}, 400, "preset"),

@@ -12,6 +12,7 @@ import pytest
 
 import dashboard
 from dashboard import charts
+from dashboard.charts import samples
 from dashboard.wording import VERDICTS
 from tests.dashboard.folders import NAMES, TARGET, clean_report, failed_report, make_report
 
@@ -69,10 +70,10 @@ def test_every_figure_takes_every_report(report: object) -> None:
     charts.share_curves(report.curves.unlearn_shares, NAMES)
     charts.accuracy_curve(report.curves.unlearn_accuracy)
     charts.label_ratios(report, None)
-    charts.suspicion_histogram([row.suspicion_score for row in report.samples], None)
+    charts.suspicion_histogram(charts.triage(report, None))
     charts.class_counts(report.data.clean.per_class, NAMES)
     assert len(charts.label_table(report)) == len(report.labels)
-    assert len(charts.sample_table(report)) == len(report.samples)
+    assert len(charts.sample_table(report, charts.triage(report, None))) == len(report.samples)
     assert len(charts.finding_rows(report)) == len(report.findings)
 
 
@@ -104,9 +105,29 @@ def test_the_strip_shows_score_thresholds_and_known_models() -> None:
 
 
 def test_samples_are_sorted_by_suspicion() -> None:
-    table = charts.sample_table(make_report())
+    report = make_report()
+    table = charts.sample_table(report, charts.triage(report, None))
     assert table["suspicion score"].is_monotonic_decreasing
     assert table["index"].iloc[0] == 0
+
+
+def test_a_threshold_flags_suspects_and_counts_false_positives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = make_report()
+    own = charts.triage(report, None)
+    assert own.is_own and own.flagged == 10 and own.false_positives == 0
+    monkeypatch.setattr(samples, "clean_scores", lambda report: [0.0, 0.005, 0.2, 0.95])
+    assert charts.triage(report, None).false_positives == 1
+    lower = charts.triage(report, 0.005)
+    assert (lower.flagged, lower.false_positives) == (40, 2)
+    highest = charts.triage(report, 1.0)
+    assert (highest.flagged, highest.false_positives) == (0, 0)
+    figure = charts.suspicion_histogram(lower)
+    assert sum(sum(trace.y) for trace in figure.data if trace.type == "bar") == 40
+    (rug,) = [trace for trace in figure.data if trace.type == "scatter"]
+    assert list(rug.x) == [0.0, 0.005, 0.2, 0.95]
+    assert len(set(rug.marker.line.color)) == 2
 
 
 def test_differing_settings_are_listed_and_equal_ones_are_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_the_server_folder_must_exist(served: list[Any], tmp_path: Path) -> None
 def test_rnp_dashboard_is_the_same_command(served: list[Any]) -> None:
     assert cli.main(["dashboard", "--port", "9000"]) == 0
     assert served[0].port == 9000
+
+
+def test_the_browser_opens_once_the_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(command.webbrowser, "open", opened.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        command._open_browser(port)
+    assert opened == [f"http://localhost:{port}"]
 
 
 def test_it_starts_from_any_folder(tmp_path: Path) -> None:

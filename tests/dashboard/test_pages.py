@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.charts import samples
+from dashboard.requests import demo_request
 from dashboard.wording import TABS, VERDICTS
-from rnp_core import JobEngine, ScanRequest, find_demo
+from rnp_core import JobEngine, find_demo
 from rnp_core import report as r
 from tests.dashboard.conftest import Page
 from tests.dashboard.folders import make_report, write_folder
@@ -29,11 +31,6 @@ def fine(test: AppTest) -> AppTest:
     assert not test.exception
     assert "went wrong" not in words(test)
     return test
-
-
-def demo_request() -> ScanRequest:
-    demo = find_demo("patch-vgg")
-    return ScanRequest(checkpoint=str(demo.checkpoint), clean=str(demo.clean), out="")
 
 
 def test_the_first_visit_offers_demo_models(page: Page) -> None:
@@ -62,8 +59,8 @@ def test_an_empty_history_is_friendly(page: Page, name: str) -> None:
 
 
 def test_a_waiting_scan_says_its_place(page: Page, engine: JobEngine) -> None:
-    first = engine.submit(demo_request())
-    second = engine.submit(demo_request())
+    first = engine.submit(demo_request(find_demo("patch-vgg")))
+    second = engine.submit(demo_request(find_demo("patch-vgg")))
     test = fine(page("live", job=second))
     assert "Waiting" in words(test)
     test.button(key="cancel").click().run()
@@ -72,7 +69,7 @@ def test_a_waiting_scan_says_its_place(page: Page, engine: JobEngine) -> None:
 
 
 def test_a_cancelled_scan_can_go_on(page: Page, engine: JobEngine) -> None:
-    job = engine.submit(demo_request())
+    job = engine.submit(demo_request(find_demo("patch-vgg")))
     engine.cancel(job)
     test = fine(page("live", job=job))
     assert "cancelled" in words(test)
@@ -111,6 +108,47 @@ def test_steps_go_from_sample_to_sample(page: Page, scans: dict[str, str]) -> No
     assert test.query_params["sample"] in ("4", ["4"])
     next(b for b in test.button if b.label == "Previous").click().run()
     assert test.query_params["sample"] in ("0", ["0"])
+
+
+def test_the_threshold_in_the_address_decides_the_flags(
+    page: Page, scans: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "clean_scores", lambda report: [0.0] * 95 + [0.95] * 5)
+    shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples", threshold="0.8")))
+    assert "4 of 40 images flagged" in shown and "The scan chose 0.30" in shown
+    test = page("verdict", scan=scans["backdoored"], tab="samples", threshold="0.99")
+    rates = {metric.label: (metric.value, metric.delta) for metric in test.metric}
+    assert rates["False positives"] == ("0.0%", "0 of 100 clean images")
+    next(b for b in test.button if b.label == "Back to the scan's threshold").click().run()
+    assert "threshold" not in test.query_params
+    assert "10 of 40 images flagged" in words(fine(test))
+
+
+@pytest.mark.parametrize("threshold", ["x", "-1", "2", "nan", "0.3"])
+def test_a_wrong_threshold_is_the_scans_own(
+    page: Page, scans: dict[str, str], threshold: str
+) -> None:
+    shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples",
+                            threshold=threshold)))
+    assert "10 of 40 images flagged" in shown
+
+
+def test_an_image_without_maps_says_why(page: Page, scans: dict[str, str]) -> None:
+    """The files of this scan are elsewhere, so none can be made."""
+    shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples", sample="1")))
+    assert "most suspicious flagged images only" in shown
+
+
+def test_a_model_that_was_not_repaired_has_no_repaired_numbers(
+    page: Page, engine: JobEngine, tmp_path: Path
+) -> None:
+    report = dataclasses.replace(make_report(), pruned_filters=[], findings=[
+        r.Finding("high", "removal", "Nothing was removed.", rule="RNP008")])
+    job = add_scan(engine, write_folder(tmp_path / "run", report), title="As it was")
+    test = fine(page("verdict", scan=job))
+    assert "Accuracy, repaired" not in [metric.label for metric in test.metric]
+    test.query_params["tab"] = "samples"
+    assert "nothing was removed" in words(fine(test.run()))
 
 
 def test_a_deep_link_opens_one_label(page: Page, scans: dict[str, str]) -> None:
@@ -199,7 +237,7 @@ def test_a_damaged_report_is_an_error_without_a_traceback(
     (engine.job(scans["clean"]).run_folder / "report.json").write_text("{")
     test = page("verdict", scan=scans["clean"])
     assert not test.exception
-    assert "cannot be read" in words(test) and "Traceback" not in words(test)
+    assert "missing or damaged" in words(test) and "Traceback" not in words(test)
 
 
 def test_an_unexpected_error_shows_a_number_only(
@@ -210,7 +248,7 @@ def test_an_unexpected_error_shows_a_number_only(
     def fail(folder: Path) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(cache, "report", fail)
+    monkeypatch.setattr(cache, "run", fail)
     test = page("verdict", scan=scans["clean"])
     assert not test.exception
     assert "server's log" in words(test) and "secret" not in words(test)

@@ -10,34 +10,9 @@ from PIL import Image
 
 from dashboard import pictures
 from rnp_core import DataError
-from rnp_core.pictures import mask_png, pattern_png, strip_png
+from rnp_core.pictures import strip_png
 
 RNG = np.random.default_rng(0)
-
-
-def test_a_pasted_trigger_is_the_formula_of_the_paper() -> None:
-    """(1 - mask) * image + mask * pattern, from the pictures of the report alone."""
-    image = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    mask = RNG.uniform(0, 1, (1, 16, 16)).astype(np.float32)
-    pattern = RNG.uniform(0, 1, (3, 16, 16)).astype(np.float32)
-    found = pictures.paste_trigger(image, mask_png(mask), pattern_png(mask, pattern), kind="patch")
-    weight = mask.transpose(1, 2, 0)
-    wanted = (1 - weight) * (image / 255) + weight * pattern.transpose(1, 2, 0)
-    assert np.abs(found / 255 - wanted).max() < 2.5 / 255
-
-
-def test_an_empty_mask_changes_nothing() -> None:
-    image = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    nothing = np.zeros((1, 8, 8), np.float32)
-    pattern = np.ones((3, 8, 8), np.float32)
-    found = pictures.paste_trigger(image, mask_png(nothing), pattern_png(nothing, pattern),
-                                   kind="patch")
-    assert np.abs(found.astype(int) - image).max() <= 1
-
-
-def test_other_kinds_cannot_be_pasted() -> None:
-    with pytest.raises(DataError, match="a warp cannot be pasted"):
-        pictures.paste_trigger(np.zeros((8, 8, 3), np.uint8), b"", b"", kind="warp")
 
 
 def test_a_strip_comes_apart_as_it_was_put_together() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dashboard import state
 from dashboard.views import frame, labels
-from rnp_core import Job, ScanReport
+from rnp_core import Job
+from rnp_core.run_reader import RunFolder
 
 
-def show(job: Job, report: ScanReport) -> None:
+def show(job: Job, run: RunFolder) -> None:
     """Draw the tab; the label in the address stands out."""
+    report = run.report
     if not report.labels:
         frame.render_empty(":material/label:", "No evidence by label in this scan",
                            "The stage did not run; see the stages in the summary.")

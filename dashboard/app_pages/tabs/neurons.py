@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import cache, charts, state
+from dashboard import charts, state
+from dashboard.maps import filter_pictures
 from dashboard.views import frame, neurons
 from dashboard.wording import READING
 from rnp_core import Job, ScanReport
+from rnp_core.run_reader import RunFolder
 
 
-def show(job: Job, report: ScanReport) -> None:
+def show(job: Job, run: RunFolder) -> None:
     """Draw the tab."""
+    report = run.report
     st.header("Which filters did not come back", anchor=False)
     if not report.curves.filter_masks:
         frame.render_empty(":material/grain:", "No filter masks in this scan",
@@ -21,15 +24,8 @@ def show(job: Job, report: ScanReport) -> None:
     _filters(job, report)
     if report.curves.prune_candidates:
         _pruning(report)
-    pictures = [
-        (row.method.removeprefix("filters:"), picture)
-        for row in report.attributions
-        if row.method.startswith("filters:")
-        and (picture := cache.picture(job.run_folder, row.png)) is not None
-    ]
-    neurons.render_filter_pictures(pictures)
-    repaired = cache.inside(job.run_folder, report.files.get("repaired_model"))
-    neurons.render_repaired(report, repaired)
+    neurons.render_filter_pictures(filter_pictures(run))
+    neurons.render_repaired(report, run.path(report.files.get("repaired_model")))
 
 
 @st.fragment

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dashboard import cache
 from dashboard.app_pages.tabs.summary import preview
 from dashboard.views import plain
-from rnp_core import Job, ScanReport
+from rnp_core import Job
+from rnp_core.run_reader import RunFolder
 
 
-def show(job: Job, report: ScanReport) -> None:
+def show(job: Job, run: RunFolder) -> None:
     """Draw the tab."""
-    plain.render(job, report, preview(job, report), cache.engine().dispositions(job.id))
+    plain.render(job, run.report, preview(run), cache.engine().dispositions(job.id))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dashboard.views import reproduce
-from rnp_core import Job, ScanReport
+from rnp_core import Job
+from rnp_core.run_reader import RunFolder
 
 
-def show(job: Job, report: ScanReport) -> None:
+def show(job: Job, run: RunFolder) -> None:
     """Draw the tab."""
-    reproduce.render(job, report)
+    reproduce.render(job, run.report)

@@ -1,43 +1,60 @@
-"""Suspect images: gallery, filter, one image opened."""
+"""Suspect images: threshold, gallery, filter, one image opened."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import streamlit as st
 
 from dashboard import cache, charts, state
+from dashboard.charts import Triage
 from dashboard.components.gallery import Tile
+from dashboard.maps import Maps, repaired_path, stored_maps
 from dashboard.pictures import png
-from dashboard.views import frame, samples
-from rnp_core import Job, SampleRow, ScanReport
+from dashboard.requests import files_exist
+from dashboard.views import frame, maps, samples
+from rnp_core import Job, RnpError, SampleRow
+from rnp_core.run_reader import RunFolder
 
 _PER_PAGE = 60
 _COLUMNS = 12
 
 
-def show(job: Job, report: ScanReport) -> None:
-    """Draw the tab; the image in the address is opened."""
+def show(job: Job, run: RunFolder) -> None:
+    """Draw the tab; the image and the threshold in the address are shown."""
+    report = run.report
     if not report.samples:
         frame.render_empty(":material/photo_library:", "No suspect images were given",
                            "Give suspects with the next scan to have them sorted by suspicion.")
         return
-    samples.render_overview(report)
-    rows = samples.render_filter(report)
+    found = charts.triage(report, _threshold(report.sample_threshold))
+    samples.render_overview(report, found)
+    value = round(found.threshold or 0.0, 2)
+    if samples.render_threshold(report, found, state.linked("threshold", value)):
+        state.set_parameter("threshold", "")
+        st.rerun()
+    rows = samples.render_filter(report, found)
     if not rows:
         frame.render_empty(":material/filter_alt_off:", "No image fits this filter",
                            "Choose another one.")
         return
     opened = state.whole("sample", {row.index for row in report.samples})
     if opened is not None:
-        _open(job, report, rows, opened)
-    _gallery(job, report, rows, opened)
-    samples.render_csv(charts.sample_table(report))
+        _open(job, run, found, rows, opened)
+    _gallery(job, run, found, rows, opened)
+    samples.render_csv(charts.sample_table(report, found))
+
+
+def _threshold(own: float | None) -> float | None:
+    """The threshold in the address; None for the scan's own."""
+    asked = state.share("threshold")
+    return None if own is None or asked is None or asked == round(own, 2) else asked
 
 
 def _gallery(
-    job: Job, report: ScanReport, rows: list[SampleRow], opened: int | None
+    job: Job, run: RunFolder, found: Triage, rows: Sequence[SampleRow], opened: int | None
 ) -> None:
-    name = report.files.get("suspect_thumbnails")
-    found = cache.thumbnails(job.run_folder, name)
+    pictures = cache.thumbnails(run)
     pages = -(-len(rows) // _PER_PAGE)
     place = next((i for i, row in enumerate(rows) if row.index == opened), 0)
     start = place // _PER_PAGE + 1
@@ -46,18 +63,16 @@ def _gallery(
         page = samples.render_pages(pages, len(rows), start=start,
                                     key=f"page-{job.id}-{len(rows)}-{start}")
     shown = rows[(page - 1) * _PER_PAGE : page * _PER_PAGE]
-    with_picture = [row for row in shown if row.index in found]
-    if name is None or not with_picture:
-        picked = samples.render_table(report, shown)
+    with_picture = [row for row in shown if row.index in pictures]
+    if not with_picture:
+        picked = samples.render_table(charts.sample_table(run.report, found), shown)
         if picked is not None and picked != opened:
             state.set_parameter("sample", str(picked))
             st.rerun()
         return
-    sheet = cache.sprite(
-        str(job.run_folder), name, tuple(row.index for row in with_picture), _COLUMNS
-    )
+    sheet = cache.sprite(str(run.folder), tuple(row.index for row in with_picture), _COLUMNS)
     tiles = [
-        Tile(row.index, f"{row.suspicion_score:.2f}", samples.sample_title(report, row),
+        Tile(row.index, f"{row.suspicion_score:.2f}", samples.sample_title(run.report, row),
              row.flagged, row.index == opened)
         for row in with_picture
     ]
@@ -72,18 +87,20 @@ def _on_open() -> None:
         state.set_parameter("sample", str(int(index)))
 
 
-def _open(job: Job, report: ScanReport, rows: list[SampleRow], opened: int) -> None:
-    row = next(row for row in report.samples if row.index == opened)
+def _open(
+    job: Job, run: RunFolder, found: Triage, rows: Sequence[SampleRow], opened: int
+) -> None:
+    row = next(row for row in found.samples if row.index == opened)
     order = [item.index for item in rows]
     place = order.index(opened) if opened in order else -1
-    found = cache.thumbnails(job.run_folder, report.files.get("suspect_thumbnails"))
-    picture = png(found[opened], min_side=256) if opened in found else None
-    maps = cache.maps(job.run_folder, report, opened)
+    pictures = cache.thumbnails(run)
+    picture = png(pictures[opened], min_side=256) if opened in pictures else None
     with st.container(border=True):
         step = samples.render_steps(place, len(order))
-        samples.render_sample(report, row, picture)
-        samples.render_maps(maps, key="sample", none="Captum maps are made for the most suspicious "
-                            "flagged images only.")
+        samples.render_sample(run.report, row, picture)
+        shown = stored_maps(run, opened) or _made_maps(job, run, row)
+        if shown:
+            maps.render_maps(shown, key="sample")
     if step == "close":
         state.set_parameter("sample", "")
         st.rerun()
@@ -91,3 +108,26 @@ def _open(job: Job, report: ScanReport, rows: list[SampleRow], opened: int) -> N
         target = (place + (1 if step == "next" else -1)) % len(order)
         state.set_parameter("sample", str(order[target]))
         st.rerun()
+
+
+def _made_maps(job: Job, run: RunFolder, row: SampleRow) -> Maps:
+    """Maps of an image that the scan made none of, once the reader asks for them."""
+    report, request = run.report, job.request
+    facts = report.data.suspects
+    possible = request.suspects is not None and files_exist(request)
+    name = f"explained-{job.id}-{row.index}"
+    wanted = state.get(name) or samples.render_explain(possible=possible)
+    if not wanted or facts is None:
+        return {}
+    state.put(name, True)
+    suspected = report.suspected_target_labels
+    target = row.predicted if row.predicted in suspected or not suspected else suspected[0]
+    try:
+        with st.spinner("Asking the models …", show_time=True):
+            return cache.made_maps(
+                request, report.model.sha256 or "", facts.sha256,
+                repaired_path(run), row.index, target,
+            )
+    except RnpError as error:
+        frame.render_error(error, title="There are no maps of this image")
+        return {}

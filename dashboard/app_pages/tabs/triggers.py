@@ -6,24 +6,22 @@ import numpy as np
 import streamlit as st
 
 from dashboard import cache, state
-from dashboard.pictures import (
-    difference,
-    open_picture,
-    paste_trigger,
-    png,
-    shrink,
-    split_strip,
-)
-from dashboard.views import frame, samples, triggers
-from rnp_core import DataError, Job, ScanReport, TriggerRow
+from dashboard.maps import repaired_path, stored_maps
+from dashboard.paste import StoredTrigger, stored_trigger
+from dashboard.pictures import difference, open_picture, png, shrink, split_strip
+from dashboard.requests import files_exist
+from dashboard.views import frame, maps, triggers
+from rnp_core import DataError, Job, RnpError, TriggerRow
+from rnp_core.run_reader import RunFolder
 
 _EXAMPLES = 8
 _MIN_SIDE = 256
 _TRIGGERED = -1  # index of the attributions of a clean image with the recovered trigger
 
 
-def show(job: Job, report: ScanReport) -> None:
+def show(job: Job, run: RunFolder) -> None:
     """Draw the tab; the trigger in the address is shown."""
+    report = run.report
     if not report.triggers:
         frame.render_empty(":material/texture:", "No trigger was recovered",
                            "See the stages in the summary.")
@@ -34,67 +32,86 @@ def show(job: Job, report: ScanReport) -> None:
         triggers.render_choice(report, names, state.linked("trigger", name))
     row = report.triggers[names.index(name)]
     triggers.render_title(report, row)
-    tiles = _tiles(job, row)
-    triggers.render_pictures(
-        cache.picture(job.run_folder, row.mask_png),
-        cache.picture(job.run_folder, row.pattern_png),
-        [png(tile) for tile in tiles],
-    )
-    _examples(job, report, row)
-    maps = cache.maps(job.run_folder, report, _TRIGGERED)
-    if maps and row.label == report.triggers[0].label:
+    triggers.render_pictures(run.picture(row.mask_png), run.picture(row.pattern_png),
+                             [png(tile) for tile in _tiles(run, row)])
+    _examples(job, run, row)
+    stored = stored_maps(run, _TRIGGERED)
+    if stored and name == names[0]:
+        st.header("What the models look at", anchor=False)
+        st.caption("On a clean image with the recovered trigger.")
         with st.container(border=True):
-            samples.render_maps(maps, key="trigger", none="")
+            maps.render_maps(stored, key="trigger")
     triggers.render_flip_rates(report, row)
 
 
-def _tiles(job: Job, row: TriggerRow) -> list:
-    strip = cache.picture(job.run_folder, row.preview_png)
+def _tiles(run: RunFolder, row: TriggerRow) -> list[np.ndarray]:
+    strip = run.picture(row.preview_png)
     return split_strip(strip) if strip else []
 
 
 @st.fragment
-def _examples(job: Job, report: ScanReport, row: TriggerRow) -> None:
+def _examples(job: Job, run: RunFolder, row: TriggerRow) -> None:
     """Before and after with a slider, on stored examples or on a picture of the reader."""
-    mask = cache.picture(job.run_folder, row.mask_png)
-    pattern = cache.picture(job.run_folder, row.pattern_png)
-    can_paste = row.kind == "patch" and mask is not None and pattern is not None
-    others = _others(report) if can_paste else 0
-    upload, number = triggers.render_example_choice(others + 1, can_paste=can_paste)
-    height, width = report.model.input_shape[1:]
+    height, width = run.report.model.input_shape[1:]
     try:
-        if upload is not None and mask and pattern:
-            before = open_picture(upload, side=(height, width))
-            after = paste_trigger(before, mask, pattern, kind=row.kind)
-        elif number <= others and mask and pattern:
-            before = _unflagged(job, report, number - 1, (height, width))
-            after = paste_trigger(before, mask, pattern, kind=row.kind)
-        else:
-            tiles = _tiles(job, row)
-            if len(tiles) < 2:
-                return
-            before, after = (shrink(tile, height, width) for tile in tiles[:2])
+        trigger = stored_trigger(run, row)
+        others = _harmless(run) if trigger is not None else []
+        upload, number = triggers.render_example_choice(len(others) + 1,
+                                                        can_paste=trigger is not None)
+        pair = _pair(trigger, upload, others, number, (height, width)) if trigger else None
     except DataError as error:
         frame.render_error(error)
         return
-    triggers.render_before_after(
-        png(before, min_side=_MIN_SIDE), png(after, min_side=_MIN_SIDE),
-        png(difference(before, after), min_side=_MIN_SIDE), key=f"slider-{row.label}-{row.kind}",
-    )
+    if pair is None:
+        tiles = [shrink(tile, height, width) for tile in _tiles(run, row)[:2]]
+        if len(tiles) < 2:
+            return
+        pair = (tiles[0], tiles[1])
+    before, after = pair
+    left, right = st.columns([2.6, 1])
+    with left:
+        triggers.render_before_after(
+            png(before, min_side=_MIN_SIDE), png(after, min_side=_MIN_SIDE),
+            png(difference(before, after), min_side=_MIN_SIDE),
+            key=f"slider-{row.label}-{row.kind}",
+        )
+    if files_exist(job.request):
+        with right:
+            _answers(job, run, (png(before), png(after)))
 
 
-def _others(report: ScanReport) -> int:
-    has_pictures = "suspect_thumbnails" in report.files
-    return min(_EXAMPLES, sum(not row.flagged for row in report.samples)) if has_pictures else 0
+def _answers(job: Job, run: RunFolder, pictures: tuple[bytes, bytes]) -> None:
+    """What the models say about the two pictures, once the reader asks."""
+    if not triggers.render_ask():
+        return
+    try:
+        with st.spinner("Asking the models …", show_time=True):
+            found = cache.answers(job.request, run.report.model.sha256 or "", repaired_path(run),
+                                  pictures)
+    except RnpError as error:
+        frame.render_error(error, title="The models cannot be asked")
+        return
+    triggers.render_answers(found, run.report.model.class_names)
 
 
-def _unflagged(
-    job: Job, report: ScanReport, place: int, side: tuple[int, int]
-) -> np.ndarray:
-    """The picture of a suspect that is not flagged, at the size of the model's input."""
-    found = cache.thumbnails(job.run_folder, report.files.get("suspect_thumbnails"))
-    harmless = [row.index for row in report.samples if not row.flagged and row.index in found]
-    if not harmless:
-        raise DataError("expected pictures of suspects that are not flagged, there are none")
-    pixels = found[harmless[place % len(harmless)]]
-    return pixels if pixels.shape[:2] == side else open_picture(png(pixels), side=side)
+def _pair(
+    trigger: StoredTrigger, upload: bytes | None, others: list[np.ndarray], number: int,
+    side: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The chosen picture without and with the trigger; None for the stored example."""
+    if upload is not None:
+        before = open_picture(upload, side=side)
+    elif number <= len(others):
+        before = others[number - 1]
+    else:
+        return None
+    if before.shape[:2] != side:
+        before = open_picture(png(before), side=side)
+    return before, trigger.paste(before)
+
+
+def _harmless(run: RunFolder) -> list[np.ndarray]:
+    """Pictures of the first suspects that are not flagged."""
+    found = cache.thumbnails(run)
+    rows = [row for row in run.report.samples if not row.flagged and row.index in found]
+    return [found[row.index] for row in rows[:_EXAMPLES]]

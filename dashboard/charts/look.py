@@ -1,0 +1,61 @@
+"""The look that all charts share: colours, an empty figure, patterns on bars.
+
+Text and grid colours are left to the page's theme, so that a figure follows when the theme is
+switched. The colours have a contrast of at least 3:1 on the light and on the dark background.
+"""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+COLOURS = (
+    "#3A7CC4", "#D4722B", "#1E9384", "#8A63C2", "#C9485B",
+    "#A1892B", "#5B6B7B", "#3F93C8", "#B0629B", "#6C9A3F",
+)
+"""Categorical colours, the same as ``chartCategoricalColors`` of the theme."""
+
+QUIET = "#8A96A3"
+ACCENT = COLOURS[1]
+CALM = COLOURS[0]
+VERDICT_COLOURS = {
+    "backdoored": "#C9485B",
+    "suspicious": "#D4722B",
+    "no_evidence": "#1E9384",
+    "inconclusive": "#8A63C2",
+    "error": "#7C8894",
+}
+MASK_SCALE = (
+    (0.0, "#D4722B"), (0.15, "#E9B68A"), (0.5, "#C7D3DA"), (0.85, "#7FAAD4"), (1.0, "#2C69AC"),
+)
+"""Mask value 0 (did not come back) to 1 (came back)."""
+
+
+def stripes(shapes: object) -> dict[str, object]:
+    """A pattern on top of the colour, so that colour is not the only sign."""
+    return {"shape": shapes, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)",
+            "size": 7, "solidity": 0.25}
+
+
+def figure_of(height: int, *, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
+    """An empty figure in the common look, with axis titles."""
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 4, "r": 4, "t": 16, "b": 4},
+        colorway=list(COLOURS),
+        showlegend=legend,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
+        hovermode="closest",
+        dragmode=False,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        uirevision="keep",
+    )
+    figure.update_xaxes(title=x or None, zeroline=False, fixedrange=True, automargin=True)
+    figure.update_yaxes(title=y or None, zeroline=False, fixedrange=True, automargin=True)
+    return figure
+
+
+def count_axis(figure: go.Figure, highest: int) -> None:
+    """Whole numbers on the y axis, which counts up to ``highest``."""
+    figure.update_yaxes(tickformat=",d", dtick=1 if highest <= 5 else None, rangemode="tozero")

@@ -1,0 +1,53 @@
+"""Numbers, times and names as text; untrusted text stays text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dashboard import text
+from tests.helpers.hostile_report import HOSTILE_NAMES
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_untrusted_text_is_taken_literally(name: str) -> None:
+    shown = text.plain(name)
+    assert not re.search(r"(?<!\\)[<>\[\]`*_$]", shown)
+    assert "\n" not in shown and len(shown) <= 700
+    chart = text.chart_text(name)
+    assert "<" not in chart and ">" not in chart
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.5, "50%"), (0.0, "0%"), (1.0, "100%")],
+)
+def test_shares(value: float | None, shown: str) -> None:
+    assert text.percent(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(3, "3 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (59.7, "1 min 0 s")]
+)
+def test_time_spans(seconds: float, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(None, "0 bytes"), (999, "999 bytes"), (1_500, "1.5 KB"),
+                        (2_000_000, "2.0 MB"), (3_100_000_000, "3.1 GB")],
+)
+def test_sizes(count: int | None, shown: str) -> None:
+    assert text.size(count) == shown
+
+
+def test_labels_have_their_names() -> None:
+    assert text.label_name(1, ["a", "b"]) == "1 (b)"
+    assert text.label_name(1, ["0", "1"]) == "1"
+    assert text.label_name(7, []) == "7"
+
+
+def test_nouns_follow_their_number() -> None:
+    assert text.count(1, "filter") == "1 filter"
+    assert text.count(1200, "class", "classes") == "1,200 classes"
