@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rnp_core.cli_fleet import add_fleet
+from rnp_core.cli_history import add_history
 from rnp_core.cli_report import add_from_report, add_report, check_from_report, repeat_scan
-from rnp_core.cli_settings import add_settings, read_settings
+from rnp_core.cli_settings import add_settings, path_argument, read_settings
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
@@ -25,12 +26,26 @@ if TYPE_CHECKING:
 EXIT_CODES = {"no_evidence": 0, "backdoored": 1, "suspicious": 1, "error": 2, "inconclusive": 3}
 DEMO = "demo:"
 
+_NEIGHBOURS = {
+    "dashboard": (
+        "dashboard.__main__",
+        "serve the web dashboard on this machine",
+        "pip install 'rnp-core[dashboard]'",
+    ),
+    "benchmark": (
+        "benchmarks.__main__",
+        "measure the scanner and its baselines on models whose state is known",
+        "it is part of the source checkout; run it there",
+    ),
+}
+"""Commands of packages beside this one: module with ``main``, help, and what to do without it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["dashboard"]:
-        return _dashboard(given[1:])
+    if given and given[0] in _NEIGHBOURS:
+        return _neighbour(given[0], given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     try:
@@ -51,18 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _dashboard(options: Sequence[str]) -> int:
-    """Serve the dashboard, which has a command line of its own."""
+def _neighbour(command: str, options: Sequence[str]) -> int:
+    """Run a program beside the package, which has a command line of its own."""
+    module, _, advice = _NEIGHBOURS[command]
     try:
-        serve = import_module("dashboard.__main__")
-    except ImportError:
-        print("rnp: the dashboard is missing; pip install 'rnp-core[dashboard]'", file=sys.stderr)
+        program = import_module(module)
+    except ImportError as error:
+        print(f"rnp: {command} is missing ({error}); {advice}", file=sys.stderr)
         return 2
-    return int(serve.main(options))
+    return int(program.main(options))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rnp: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="rnp",
         description="Find backdoors in PyTorch image classifiers with clean images only.",
     )
@@ -81,19 +104,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     scan.add_argument(
         "--clean",
-        type=Path,
+        type=path_argument,
         help="clean labelled images: folder of class folders, zip or npz (default: those that came "
         "with the checkpoint, as in TrojAI's folders)",
     )
-    scan.add_argument("--out", type=Path, required=True, help="folder for the results")
-    scan.add_argument("--suspects", type=Path, help="images to triage: folder, zip or npz")
+    scan.add_argument("--out", type=path_argument, required=True, help="folder for the results")
+    scan.add_argument(
+        "--suspects", type=path_argument, help="images to triage: folder, zip or npz"
+    )
     scan.add_argument("--mean", help="channel means, e.g. 0.49,0.48,0.45 (with --std)")
     scan.add_argument("--std", help="channel standard deviations (with --mean)")
     add_settings(scan)
     scan.add_argument("--force", action="store_true", help="replace an earlier scan in --out")
     scan.add_argument("--json", action="store_true", help="print the report as JSON")
     scan.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    scan.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
+    scan.add_argument(
+        "--home", type=path_argument, help="folder of the history (default: $RNP_HOME)"
+    )
     scan.add_argument("--no-history", action="store_true", help="do not record this scan")
     _add_limits(scan, memory="16", seconds="21600")
     add_from_report(scan)
@@ -102,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser(
         "inspect", help="show what a checkpoint file is and would import; nothing in it runs"
     )
-    inspect.add_argument("checkpoint", type=Path)
+    inspect.add_argument("checkpoint", type=path_argument)
     inspect.add_argument("--json", action="store_true", help="print JSON")
     _add_limits(inspect, memory="4", seconds="300")
     inspect.set_defaults(run=_inspect)
@@ -110,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="list the built-in demo models")
     demo.set_defaults(run=_demo)
     add_fleet(commands)
-    commands.add_parser("dashboard", help="serve the web dashboard on this machine")
+    add_history(commands)
+    for name, (_, summary, _) in _NEIGHBOURS.items():
+        commands.add_parser(name, help=summary)
     add_report(commands)
     return parser
 
@@ -197,6 +226,8 @@ def _recorded(
 
 def _inputs(options: argparse.Namespace) -> tuple[Path, Path | None, Path | None]:
     """Checkpoint, clean images and suspects; a demo model brings its own images."""
+    if not options.checkpoint:
+        raise ConfigError("expected a checkpoint to scan, got an empty text")
     if not options.checkpoint.startswith(DEMO):
         return Path(options.checkpoint), options.clean, options.suspects
     from rnp_core.demo import find_demo
@@ -295,7 +326,7 @@ def _summary(report: ScanReport, out: Path) -> None:
     facts.add_row("model", escape(f"{model.file_name}, {model.architecture}"))
     facts.add_row("classes", str(model.num_classes))
     facts.add_row("normalisation", model.normalization.source)
-    removed = any(stage.name == "removal" and stage.status == "done" for stage in report.stages)
+    removed = bool(report.pruned_filters) or any(f.rule == "RNP004" for f in report.findings)
     after = f", {accuracy.clean_after:.3f} after removal" if removed else ""
     facts.add_row(
         "accuracy", f"{accuracy.clean_before:.3f}{' before' if removed else ''}{after} "
@@ -308,6 +339,10 @@ def _summary(report: ScanReport, out: Path) -> None:
             "after removal (estimated with the recovered trigger)",
         )
         facts.add_row("pruned", f"{len(report.pruned_filters)} filters")
+    if not removed:
+        ended = [row for row in report.stages if row.name == "removal" and row.status != "done"]
+        reasons = [f", the stage was {row.status}: {row.detail}" for row in ended if row.detail]
+        facts.add_row("removal", escape("".join(["nothing was removed", *reasons])))
     if report.samples:
         flagged = sum(sample.flagged for sample in report.samples)
         facts.add_row("suspects", f"{flagged} of {len(report.samples)} flagged")
@@ -374,4 +409,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """The lines of a message as one, parted by semicolons where they lack a mark of their own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    parted = [line if line[-1] in ".:;," else f"{line};" for line in lines[:-1]]
+    return " ".join([*parted, *lines[-1:]])

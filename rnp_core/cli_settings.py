@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from rnp_core.errors import ConfigError
+
+
+def path_argument(text: str) -> Path:
+    """The path that an option names; ``type`` of an argument."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
@@ -16,7 +24,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--num-classes", type=int, help="expected number of classes")
     command.add_argument(
-        "--class-names", type=Path, help="text file, one class name a line, in order"
+        "--class-names", type=path_argument, help="text file, one class name a line, in order"
     )
     command.add_argument(
         "--normalization",
@@ -54,14 +62,22 @@ def _class_names(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"expected class names in {path}, it is no UTF-8 text") from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read class names from {path}: {error}") from error
-    names = tuple(line.strip() for line in lines)
-    if "" in names or not names:
-        raise ConfigError(
-            f"expected a class name on every line of {path}, line {names.index('') + 1} is empty"
-            if names
-            else f"expected class names in {path}, it is empty"
-        )
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read class names from {path}: {reason}") from error
+    names = tuple(line.strip() for line in text.rstrip().split("\n"))
+    if names == ("",):
+        raise ConfigError(f"expected class names in {path}, it is empty")
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise ConfigError(
+                f"expected a class name on every line of {path}, line {number} is empty"
+            )
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise ConfigError(
+                f"expected class names of text in {path}, line {number} holds control characters"
+            )
     return names

@@ -16,7 +16,7 @@ LARGEST_SEED = 2**63 - 2  # one above it is still a seed of torch
 
 _TEXTS = ("checkpoint", "out", "normalization", "preset", "device")
 _OPTIONAL_TEXTS = ("clean", "suspects", "arch")
-_OPTIONAL_COUNTS = {"num_classes": 2, "threads": 1}  # name to the smallest value
+_OPTIONAL_COUNTS = {"num_classes": (2, 65536), "threads": (1, 1024)}  # smallest and largest value
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,18 @@ class ScanRequest:
                 )
         if self.class_names is not None:
             names = _as_tuple("class_names", self.class_names)
-            if not all(isinstance(name, str) for name in names):
-                raise ConfigError(f"expected text for class_names, got {names!r}")
+            if not all(isinstance(name, str) and name for name in names):
+                raise ConfigError(f"expected names for class_names, got {names!r}")
             object.__setattr__(self, "class_names", names)
 
     def _check_numbers(self) -> None:
         if not _is_count(self.seed) or not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"expected --seed from 0 to {LARGEST_SEED}, got {self.seed!r}")
-        for name, least in _OPTIONAL_COUNTS.items():
+        for name, (least, most) in _OPTIONAL_COUNTS.items():
             value = getattr(self, name)
-            if value is not None and (not _is_count(value) or not least <= value < 1 << 31):
+            if value is not None and (not _is_count(value) or not least <= value <= most):
                 option = name.replace("_", "-")
-                raise ConfigError(f"expected --{option} of at least {least}, got {value!r}")
+                raise ConfigError(f"expected --{option} from {least} to {most}, got {value!r}")
         for name in ("repair", "force"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"expected true or false for {name}, got {getattr(self, name)!r}")

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _PREFIX = ".rnp-"
+_EARLIER = f"{_PREFIX}earlier-"  # what was set aside, until the new scan is in its place
 
 
 def check_target(folder: Path, *, force: bool) -> None:
@@ -41,6 +42,8 @@ def check_target(folder: Path, *, force: bool) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise ReportError(f"expected a folder for the results, {folder} is a file")
+        if folder.is_symlink() and not folder.exists():
+            raise ReportError(f"expected a folder for the results, {folder} is a link to nothing")
         if folder.is_dir() and any(_is_content(entry) for entry in folder.iterdir()):
             if not (folder / REPORT_NAME).exists():
                 raise ReportError(f"{folder} holds files that are no scan; choose an empty folder")
@@ -66,7 +69,8 @@ def write_run(
     """Write report, pictures and repaired weights so that a reader sees all of them or none.
 
     A new folder appears at once. Files go into a folder that exists under a temporary name first,
-    and ``report.json`` moves last.
+    and ``report.json`` moves last. A process that is killed during these moves leaves the earlier
+    scan in a folder ``.rnp-earlier-*`` inside.
 
     Args:
         folder: must not exist, be empty, or (with ``force``) hold an earlier scan.
@@ -121,7 +125,7 @@ def _move_into(staging: Path, folder: Path) -> None:
     """Move what is in ``staging`` into ``folder``, the report last; an earlier scan is set aside,
     its report first, and comes back if something fails.
     """
-    aside = Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX))
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=_EARLIER))
     old = sorted((e for e in folder.iterdir() if _is_content(e)), key=_is_no_report)
     new = sorted(staging.iterdir(), key=_is_no_report, reverse=True)
     moved: list[tuple[Path, Path]] = []
@@ -131,7 +135,7 @@ def _move_into(staging: Path, folder: Path) -> None:
         for source, target in pairs:
             source.replace(target)
             moved.append((source, target))
-    except OSError:
+    except BaseException:  # an interrupt too must not cost the earlier scan
         for source, target in reversed(moved):
             target.replace(source)
         aside.rmdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 from rnp_core.architectures import list_architectures
 from rnp_core.assembly import NetworkPlan, assemble, plan_network
 from rnp_core.checkpoints import Checkpoint, load_checkpoint
+from rnp_core.checkpoints.records import printable
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import ArchitectureError, CheckpointError, DataError, ModelError, RnpError
 from rnp_core.images import ReadImages, read_defense_set, read_suspects
@@ -68,8 +69,8 @@ def load_subject(
     if checkpoint.non_finite:
         shown = ", ".join(checkpoint.non_finite[:5])
         raise CheckpointError(
-            f"expected finite weights, {len(checkpoint.non_finite)} tensor(s) hold NaN or "
-            f"infinity: {shown}"
+            f"{printable(checkpoint.file_name[:100])}: expected finite weights, "
+            f"{len(checkpoint.non_finite)} tensor(s) hold NaN or infinity: {shown}"
         )
     hints = checkpoint.hints
     plan = _plan(checkpoint, arch, num_classes)
@@ -191,22 +192,30 @@ def _read_and_assemble(
 
     Many networks end in global pooling and run at any size, so tensors alone do not tell the size:
     the images' own (None in ``sizes``) and the one that the tensors suggest compete by accuracy.
+    Images that are not square are made so, with their shorter side.
     """
+
+    def read(size: int | None) -> ReadImages[DefenseSet]:
+        return read_defense_set(
+            clean_path,
+            channels=plan.in_channels,
+            size=size,
+            class_names=class_names or None,
+            num_classes=plan.num_classes,
+            max_images=max(MAX_CLEAN, 2 * plan.num_classes),
+            seed=seed,
+        )
+
     tried: list[tuple[float, ReadImages[DefenseSet], SuspectModel]] = []
     problem: RnpError | None = None
     for size in sizes:
         if any(size == entry[2].input_shape[-1] for entry in tried):
             continue
         try:
-            clean = read_defense_set(
-                clean_path,
-                channels=plan.in_channels,
-                size=size,
-                class_names=class_names or None,
-                num_classes=plan.num_classes,
-                max_images=max(MAX_CLEAN, 2 * plan.num_classes),
-                seed=seed,
-            )
+            clean = read(size)
+            height, width = clean.images.images.shape[2:]
+            if height != width:
+                clean = read(min(height, width))
             model = assemble(
                 plan,
                 checkpoint.state,
@@ -218,6 +227,10 @@ def _read_and_assemble(
             problem = error
             continue
         tried.append((clean_accuracy(model, clean.images), clean, model))
+    if isinstance(problem, ModelError) and not tried and plan.input_size is None:
+        raise ModelError(
+            f"{problem}; if the network expects another size, resize the clean images to it"
+        ) from problem
     if not tried:
         raise problem or DataError(f"cannot use the images at {clean_path}")
     _, clean, model = max(tried, key=lambda entry: entry[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,15 +28,20 @@ def load_callable(reference: str, num_classes: int) -> nn.Module:
         num_classes: outputs that the network should have.
 
     Raises:
-        ArchitectureError: when the reference is malformed, the file or name does not exist, the
-            code raises, or the result is not a ``torch.nn.Module``.
+        ArchitectureError: when the reference is malformed, the file cannot be read, the name does
+            not exist, the code raises, or the result is not a ``torch.nn.Module``.
     """
     path_text, _, name = reference.rpartition(":")
     path = Path(path_text)
     if not name or path.suffix != ".py":
         raise ArchitectureError(f"expected FILE.py:CALLABLE, got {reference!r}")
-    if not path.is_file():
-        raise ArchitectureError(f"expected a Python file, got {path}, which does not exist")
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArchitectureError(f"cannot read the Python file {path}: {reason}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ArchitectureError(f"expected a Python file, got {path}, which is none")
     module = _import_file(path.resolve())
     function = getattr(module, name, None)
     if not callable(function):

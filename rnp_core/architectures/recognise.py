@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -11,11 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from rnp_core.architectures.base import Family, Guess, Reading, Shapes
+from rnp_core.architectures.mismatch import (
+    MisfitError,
+    Mismatch,
+    compare,
+    compare_shapes,
+    shapes_of,
+)
 from rnp_core.architectures.registry import FAMILIES, list_architectures
 from rnp_core.errors import ArchitectureError
 
+__all__ = ["Recognised", "Variant", "compare", "recognise", "strip_prefixes"]
+
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-_COUNTER = "num_batches_tracked"  # old checkpoints lack it, and it does not change the outputs
 
 
 @dataclass(frozen=True)
@@ -64,29 +72,10 @@ class Recognised:
 
 
 @dataclass(frozen=True)
-class Mismatch:
-    """How the tensors of a checkpoint differ from those of a network; empty when they do not.
-
-    Attributes:
-        missing: names that only the network has, ``num_batches_tracked`` left out.
-        unexpected: names that only the checkpoint has.
-        misshapen: name, shape in the network, shape in the checkpoint.
-    """
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-
-    def __len__(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
-
-    def lines(self) -> list[str]:
-        """One line a tensor, in words."""
-        return [
-            *(f"missing {name}" for name in self.missing),
-            *(f"unexpected {name}" for name in self.unexpected),
-            *(f"{name}: expected {want}, got {got}" for name, want, got in self.misshapen),
-        ]
+class _Fitted:
+    family: Family
+    guess: Guess
+    mismatch: Mismatch
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
@@ -108,21 +97,6 @@ def strip_prefixes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]
     return stripped, removed
 
 
-def compare(state: Mapping[str, Tensor], network: nn.Module) -> Mismatch:
-    """Compare names and shapes of ``state`` with those of ``network`` (either on any device)."""
-    return _compare_shapes(_shapes(state), _shapes(network.state_dict()))
-
-
-def _compare_shapes(shapes: Shapes, wanted: Shapes) -> Mismatch:
-    missing = (name for name in wanted if name not in shapes and not name.endswith(_COUNTER))
-    shared = ((name, wanted[name], shapes[name]) for name in wanted if name in shapes)
-    return Mismatch(
-        tuple(sorted(missing)),
-        tuple(sorted(name for name in shapes if name not in wanted)),
-        tuple(sorted(item for item in shared if item[1] != item[2])),
-    )
-
-
 def recognise(state: Mapping[str, Tensor], *, hint: str | None = None) -> Recognised:
     """Find the network definition that holds exactly the tensors of ``state``.
 
@@ -134,33 +108,30 @@ def recognise(state: Mapping[str, Tensor], *, hint: str | None = None) -> Recogn
         hint: a family or architecture name; only that family is tried.
 
     Raises:
-        ArchitectureError: when nothing fits. The message names the closest family and every
-            missing, unexpected and misshapen tensor. Also when ``hint`` is unknown.
+        MisfitError: when nothing fits, with the closest architecture and every missing, unexpected
+            and misshapen tensor.
+        ArchitectureError: when the tensors are near no architecture, or ``hint`` is unknown.
     """
-    shapes = _shapes(state)
-    closest: tuple[str, Mismatch] | None = None
+    shapes = shapes_of(state)
     for family in _families(hint):
-        fitted = _fit(family, shapes)
-        if fitted is None:
-            continue
-        guess, mismatch = fitted
-        if len(mismatch) == 0:
-            return _recognised(family, guess)
-        if closest is None or len(mismatch) < len(closest[1]):
-            closest = guess.name, mismatch
+        found = _fit(family, shapes)
+        if found is not None and not found.mismatch:
+            return _recognised(family, found.guess)
     if hint is not None:
-        raise _misfit(hint, shapes, closest)
-    closest = closest or _closest_preset(shapes)
+        raise _misfit(hint, shapes)
+    closest = _closest(shapes, _fit_all(shapes))
     if closest is None:
         raise ArchitectureError(
             f"expected the tensors of a known architecture, got {len(shapes)} tensors "
             f"({_sample(shapes)}) that look like none of them; name a builder as FILE.py:CALLABLE"
         )
     name, mismatch = closest
-    listing = "\n  ".join(mismatch.lines())
-    raise ArchitectureError(
-        f"no known architecture fits; the closest is {name}, which differs in {len(mismatch)} "
-        f"tensor(s):\n  {listing}\nName a builder as FILE.py:CALLABLE if it is another network"
+    raise MisfitError(
+        f"no known architecture fits; the closest is {name}, which {_differs(mismatch)}\n"
+        "name a builder as FILE.py:CALLABLE if it is another network",
+        closest=name,
+        name=name,
+        mismatch=mismatch,
     )
 
 
@@ -176,7 +147,7 @@ def _families(hint: str | None) -> tuple[Family, ...]:
     return chosen
 
 
-def _fit(family: Family, shapes: Shapes) -> tuple[Guess, Mismatch] | None:
+def _fit(family: Family, shapes: Shapes) -> _Fitted | None:
     """The family's guess and how it differs, or None when the family cannot hold the tensors.
 
     Names and shapes come from an untrusted file, so any failure to read them or to build a
@@ -190,40 +161,56 @@ def _fit(family: Family, shapes: Shapes) -> tuple[Guess, Mismatch] | None:
             network = family.build(**guess.parameters)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return None
-    return guess, _compare_shapes(shapes, _shapes(network.state_dict()))
+    return _Fitted(family, guess, compare_shapes(shapes, shapes_of(network.state_dict())))
 
 
-def _misfit(
-    hint: str, shapes: Shapes, closest: tuple[str, Mismatch] | None
-) -> ArchitectureError:
-    """Why the architecture that the caller named does not fit, and which one does."""
-    fits = next((f[0].name for family in FAMILIES if (f := _fit(family, shapes)) and not f[1]), "")
+def _fit_all(shapes: Shapes) -> list[_Fitted]:
+    return [found for family in FAMILIES if (found := _fit(family, shapes)) is not None]
+
+
+def _misfit(hint: str, shapes: Shapes) -> MisfitError:
+    """Why the architecture that the caller named does not fit, and which one does or nearly does.
+
+    The tensors are compared with the member of its family that they suggest, else with the usual
+    network of that name.
+    """
+    fitted = _fit_all(shapes)
+    closest = _closest(shapes, fitted)
     family = _families(hint)[0]
-    wanted = _preset_shapes(family.name).get(hint)
-    name, mismatch = closest or (hint, Mismatch((), (), ()))
-    if wanted is not None and closest is None:
-        mismatch = _compare_shapes(shapes, wanted)
-    listing = "\n  ".join(mismatch.lines()) or "its names and shapes are those of another family"
-    advice = f"they are those of {fits}, so leave --arch out" if fits else (
-        "leave --arch out to try every known one, or name a builder as FILE.py:CALLABLE"
-    )
-    return ArchitectureError(
-        f"the tensors are not those of {hint}; {advice}. {name} differs in {len(mismatch)} "
-        f"tensor(s):\n  {listing}"
+    own = next(((f.guess.name, f.mismatch) for f in fitted if f.family is family), None)
+    if own is None:
+        presets = _preset_shapes(family.name)
+        usual = hint if hint in presets else next(iter(presets))
+        own = usual, compare_shapes(shapes, presets[usual])
+    if closest is None:
+        advice = "they look like no known architecture; name a builder as FILE.py:CALLABLE"
+    elif not closest[1]:
+        advice = f"they are those of {closest[0]}, so leave --arch out"
+    else:
+        advice = f"the closest is {closest[0]}, which differs in {len(closest[1])} tensor(s)"
+    return MisfitError(
+        f"the tensors are not those of {hint}; {advice}. {own[0]} {_differs(own[1])}",
+        closest=closest[0] if closest else None,
+        name=own[0],
+        mismatch=own[1],
     )
 
 
-def _closest_preset(shapes: Shapes) -> tuple[str, Mismatch] | None:
-    """The preset that differs least, if half of all names are shared; for the error message."""
-    best: tuple[str, Mismatch] | None = None
-    for family in FAMILIES if shapes else ():
+def _differs(mismatch: Mismatch) -> str:
+    return "\n  ".join([f"differs in {len(mismatch)} tensor(s):", *mismatch.lines()])
+
+
+def _closest(shapes: Shapes, fitted: Sequence[_Fitted]) -> tuple[str, Mismatch] | None:
+    """The architecture that differs least: what a family made of the tensors, or a usual network
+    that shares half of the checkpoint's names and a quarter of its own.
+    """
+    near = [(found.guess.name, found.mismatch) for found in fitted]
+    for family in FAMILIES if shapes and all(len(found.mismatch) for found in fitted) else ():
         for name, wanted in _preset_shapes(family.name).items():
-            if 2 * len(wanted.keys() & shapes.keys()) < max(len(wanted), len(shapes)):
-                continue
-            mismatch = _compare_shapes(shapes, wanted)
-            if best is None or len(mismatch) < len(best[1]):
-                best = name, mismatch
-    return best
+            shared = len(wanted.keys() & shapes.keys())
+            if 2 * shared >= len(shapes) and 4 * shared >= len(wanted):
+                near.append((name, compare_shapes(shapes, wanted)))
+    return min(near, key=lambda entry: len(entry[1]), default=None)
 
 
 @cache
@@ -231,11 +218,7 @@ def _preset_shapes(family_name: str) -> dict[str, Shapes]:
     family = next(family for family in FAMILIES if family.name == family_name)
     with torch.device("meta"):
         networks = {name: family.build(**options) for name, options in family.presets.items()}
-    return {name: _shapes(network.state_dict()) for name, network in networks.items()}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> Shapes:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return {name: shapes_of(network.state_dict()) for name, network in networks.items()}
 
 
 def _recognised(family: Family, guess: Guess) -> Recognised:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.checkpoints.examine import Examination, by_severity, examine, layout_name
-from rnp_core.checkpoints.folder import locate
+from rnp_core.checkpoints.folder import Place, locate
 from rnp_core.checkpoints.layouts import Context, Leaf, Match, recognise
 from rnp_core.checkpoints.layouts.pruned import apply_mask, has_masks, merge_masks
 from rnp_core.checkpoints.limits import ReadLimits
@@ -38,7 +38,7 @@ def inspect_checkpoint(path: Path | str, *, limits: ReadLimits = _DEFAULT_LIMITS
             folder without a checkpoint).
     """
     path = Path(path)
-    place = locate(path, limits)
+    place = _located(path, limits)
     with open_source(place.weights, limits) as source:
         return examine(source, place, limits).inspection(path)
 
@@ -59,7 +59,7 @@ def load_checkpoint(path: Path | str, *, limits: ReadLimits = _DEFAULT_LIMITS) -
         CheckpointError: when there is no file to look at.
     """
     path = Path(path)
-    place = locate(path, limits)
+    place = _located(path, limits)
     with open_source(place.weights, limits) as source:
         facts = examine(source, place, limits)
         if facts.refusal is not None:
@@ -73,6 +73,14 @@ def load_checkpoint(path: Path | str, *, limits: ReadLimits = _DEFAULT_LIMITS) -
             facts.refusal = f"torch cannot make the tensors: {printable(str(error)[:200])}"
             raise _refused(facts, path) from error
         return _checkpoint(path, facts, weights)
+
+
+def _located(path: Path, limits: ReadLimits) -> Place:
+    try:
+        return locate(path, limits)
+    except OSError as error:
+        name = printable(path.name[:100])
+        raise CheckpointError(f"cannot open {name!r}: {error.strerror}") from error
 
 
 def _refused(facts: Examination, path: Path) -> CheckpointRefused:

@@ -33,7 +33,10 @@ def check_arguments(
     if class_names is None:
         return num_classes
     if num_classes is not None and len(class_names) != num_classes:
-        raise ConfigError(f"expected {num_classes} class names, got {len(class_names)}")
+        raise ConfigError(
+            f"expected {num_classes} class names, one for each class of the model, "
+            f"got {len(class_names)}"
+        )
     return len(class_names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ def match_class_folders(
     """Give every folder a class index.
 
     1. With ``class_names``, a folder belongs to the class of its name; case, spaces, ``_`` and
-       ``-`` make no difference. Classes may lack a folder.
+       ``-`` make no difference. Classes may lack a folder. Two classes may share a name (as
+       "crane" in ImageNet) unless a folder has it.
     2. Else, when all names are whole numbers (``00000``, ``00001``, ... as in GTSRB), the number is
        the class index, counted from 0; classes may lack a folder. Numbers beyond the last index
        are taken in numerical order instead when there is one for each class, as in 1 to 10 for 10.
@@ -42,6 +44,7 @@ def match_class_folders(
         DataError: for folders that fit no class, or two that fit one; the message names them.
     """
     if class_names is not None:
+        _refuse_ambiguous(folders, class_names)
         matched, unknown = _by_name(folders, class_names)
         if matched and unknown:
             raise DataError(
@@ -96,6 +99,29 @@ def _by_name(
             matched[folder] = index
     _refuse_shared(matched)
     return matched, unknown
+
+
+def _refuse_ambiguous(folders: Sequence[str], class_names: Sequence[str]) -> None:
+    repeated = _repeated(class_names)
+    for folder in folders:
+        if folder in repeated:
+            owners = [str(index) for index, name in enumerate(class_names) if name == folder]
+            raise DataError(
+                f"the folder {printable(folder[:60])!r} fits the classes {', '.join(owners[:12])}, "
+                "which share that name; give every class a name of its own"
+            )
+
+
+def repeated_names(names: Sequence[str]) -> list[str]:
+    """One sentence about names that several classes share, or none."""
+    repeated = sorted(_repeated(names))
+    if not repeated:
+        return []
+    return [f"class names that stand for several classes each: {_listed(repeated)}"]
+
+
+def _repeated(names: Sequence[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
 
 
 def _by_number(indices: dict[str, int], expected: int | None) -> dict[str, int]:

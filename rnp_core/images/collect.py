@@ -97,9 +97,12 @@ def describe_notes(notes: Counter[str], count: int) -> list[str]:
     return [f"{notes[key]} of {count} images {text}" for key, text in NOTES.items() if notes[key]]
 
 
-def describe_skipped(skipped: Sequence[SkippedFile], what: str) -> list[str]:
-    """One sentence with the first few files and their reasons, or none."""
-    return [f"{what} ({len(skipped)}): {_listed(skipped)}"] if skipped else []
+def describe_skipped(
+    skipped: Sequence[SkippedFile], what: str, *, count: int | None = None
+) -> list[str]:
+    """One sentence with the first few files and their reasons, or none; ``count`` were tried."""
+    among = "" if count is None else f" of {count}"
+    return [f"{what} ({len(skipped)}{among}): {_listed(skipped)}"] if skipped else []
 
 
 def _listed(skipped: Sequence[SkippedFile]) -> str:
@@ -127,10 +130,13 @@ def _share_size(pixels: list[Pixels], budget: Budget, channels: int) -> list[str
         return []
     height, width = max(sizes, key=lambda size: (sizes[size], size))
     budget.check_result(len(pixels), height, width, channels)
+    stretched = 0
     for position, array in enumerate(pixels):
-        pixels[position], _ = resize_pixels(array, height, width)
+        pixels[position], notes = resize_pixels(array, height, width)
+        stretched += "stretched" in notes
     others = len(pixels) - sizes[height, width]
-    return [
+    remark = (
         f"the images come in {len(sizes)} sizes; {others} of {len(pixels)} were resized to the "
         f"most common one, {width}x{height}"
-    ]
+    )
+    return [remark + (f", and the aspect ratio of {stretched} changed" if stretched else "")]

@@ -24,7 +24,7 @@ from rnp_core.images.checks import (
     check_label_range,
     check_max_images,
 )
-from rnp_core.images.classes import ClassMap, match_class_folders
+from rnp_core.images.classes import ClassMap, match_class_folders, repeated_names
 from rnp_core.images.collect import Collected, collect_images, describe_skipped
 from rnp_core.images.limits import ImageLimits
 from rnp_core.images.listing import ImageSource, Listing
@@ -90,7 +90,7 @@ def read_defense_set(
             found = collect_images(source, files, channels=channels, size=size, budget=budget)
         labels = labels[rows][found.kept]
         ignored, warnings = _left_out(source, found)
-    warnings = [*classes.warnings, *warnings]
+    warnings = [*classes.warnings, *repeated_names(classes.names), *warnings]
     warnings += check_defense_labels(labels, num_classes or len(classes.names) or None)
     defense_set = DefenseSet(found.images, torch.from_numpy(labels), classes.names)
     sha256 = content_sha256(defense_set.images, defense_set.labels)
@@ -176,7 +176,9 @@ def _left_out(
     """Everything that was not read, and the warnings about reading."""
     ignored = [] if isinstance(source, SafeZip) else source.listing.ignored
     warnings = [
-        *describe_skipped(found.skipped, "broken images left out"),
+        *describe_skipped(
+            found.skipped, "broken images left out", count=len(found.skipped) + len(found.kept)
+        ),
         *describe_skipped(ignored, "other files ignored"),
         *found.warnings,
     ]

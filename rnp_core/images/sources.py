@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rnp_core.checkpoints.records import printable
 from rnp_core.errors import DataError
 from rnp_core.images.archive import SafeZip, open_zip
 from rnp_core.images.budget import Budget
@@ -26,15 +27,18 @@ def open_source(path: Path, budget: Budget) -> Iterator[ImageSource | SafeZip]:
     """
     try:
         mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            _check_zip(path)
+    except FileNotFoundError as error:
+        raise DataError(f"expected images at {_shown(path)}, found nothing there") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"expected images at {path}, found nothing there") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read images at {_shown(path)}: {reason}") from error
     if stat.S_ISDIR(mode):
         yield _not_empty(open_folder(path, budget), path)
         return
-    if not stat.S_ISREG(mode) or not zipfile.is_zipfile(path):
-        if stat.S_ISREG(mode) and _starts_as_zip(path):
-            raise DataError(f"the archive {path} is cut short or damaged")
-        raise DataError(f"expected a folder, a .zip or an .npz file, got {path}")
+    if not stat.S_ISREG(mode):
+        raise _another_kind(path)
     with open_zip(path, budget) as archive:
         if "x.npy" in archive.members or path.suffix.lower() == ".npz":
             yield archive
@@ -42,9 +46,23 @@ def open_source(path: Path, budget: Budget) -> Iterator[ImageSource | SafeZip]:
             yield _not_empty(_zip_source(archive), path)
 
 
-def _starts_as_zip(path: Path) -> bool:
+def _check_zip(path: Path) -> None:
     with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+        if zipfile.is_zipfile(file):
+            return
+        file.seek(0)
+        if file.read(4) == b"PK\x03\x04":
+            raise DataError(f"the archive {path} is cut short or damaged")
+    raise _another_kind(path)
+
+
+def _another_kind(path: Path) -> DataError:
+    return DataError(f"expected a folder, a .zip or an .npz file, got {path}")
+
+
+def _shown(path: Path) -> str:
+    text = printable(str(path))
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _zip_source(archive: SafeZip) -> ImageSource:

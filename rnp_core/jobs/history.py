@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ class History:
         self._store = JobStore(open_home(home))
         self._identifier = Identifier()
         self._quota = Quota(self._store.home, limits, busy=self._store.running)
-        reap(self._store)
+        with contextlib.suppress(JobError):  # where the disk is full, room can still be made
+            reap(self._store)
 
     def __enter__(self: _Self) -> _Self:
         return self

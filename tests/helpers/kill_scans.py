@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import random
+import socket
 import sqlite3
 import subprocess
 import time
@@ -20,15 +21,21 @@ from rnp_core.request import ScanRequest
 from tests.helpers.processes import Programs
 
 VICTIMS = ("child", "worker", "scheduler", "parent")
+ORPHAN_SECONDS = 30.0
+"""A scan that still runs so long after what ran it was killed is an orphan; much longer than the
+second that it takes, because the machine may be busy."""
 
 
 @dataclass
 class KillRecord:
-    """What happened: kills by victim, states that were seen after them, and the ended jobs."""
+    """What happened: kills by victim, of them those in the middle of a scan, states that were seen
+    after them, scans that outlived what ran them, and the ended jobs."""
 
     kills: collections.Counter[str] = field(default_factory=collections.Counter)
+    during_scans: int = 0
     seen: collections.Counter[str] = field(default_factory=collections.Counter)
-    slowest_report: float = 0.0
+    orphans: list[str] = field(default_factory=list)
+    slowest_end: float = 0.0
     jobs: list[Job] = field(default_factory=list)
 
 
@@ -46,10 +53,9 @@ class KillGround:
         self.programs = Programs(mark, folder / "log.txt")
         self._random = random.Random(seed)
         self._stand_ins = ["--stand-ins"] if stand_ins else []
-        self._port = self._random.randint(20000, 40000)
-        self._scheduler: subprocess.Popen[bytes] | None = None
-        self._workers: list[subprocess.Popen[bytes]] = []
-        self._parent: subprocess.Popen[bytes] | None = None
+        self._address = f"tcp://127.0.0.1:{free_port()}"
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._doomed: dict[psutil.Process, float] = {}  # scans whose end is due since then
 
     def run(self, requests: Sequence[ScanRequest], *, kills: int, pause: float) -> KillRecord:
         """Scan everything, killing ``kills`` times about every ``pause`` seconds."""
@@ -59,6 +65,7 @@ class KillGround:
             next_kill = time.monotonic() + pause
             while True:
                 self._keep_alive()
+                self._watch_doomed(record)
                 states = [engine.job(job_id).state for job_id in ids]
                 for job_id, state in zip(ids, states, strict=True):
                     if state in ("failed", "interrupted", "cancelled"):
@@ -68,56 +75,79 @@ class KillGround:
                     break
                 if kills > sum(record.kills.values()) and time.monotonic() > next_kill:
                     victim = VICTIMS[sum(record.kills.values()) % len(VICTIMS)]
-                    if self._kill(victim):
-                        record.kills[victim] += 1
-                        next_kill = time.monotonic() + pause * self._random.uniform(0.5, 1.5)
+                    if self._kill(victim, record):
+                        next_kill = time.monotonic() + pause * self._random.uniform(0.2, 1.8)
                 time.sleep(0.05)
             record.jobs = [engine.job(job_id) for job_id in ids]
         return record
+
+    def stop(self) -> None:
+        """Kill what was started here; what that started has to end by itself."""
+        for program in self._running.values():
+            program.kill()
+            program.wait()
 
     def close(self) -> None:
         """Kill everything that is left."""
         self.programs.kill(self.programs.find())
 
     def _keep_alive(self) -> None:
-        """Start again what was killed, as a supervisor would."""
-        address = f"tcp://127.0.0.1:{self._port}"
-        if self._scheduler is None or self._scheduler.poll() is not None:
-            self._port += 1
-            address = f"tcp://127.0.0.1:{self._port}"
-            self._scheduler = self.programs.start(
-                "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
-                str(self._port), "--no-dashboard",
-            )
-            for old in (*self._workers, *([self._parent] if self._parent else [])):
-                old.kill()
-                old.wait()
-            self._workers, self._parent = [], None
-        self._workers = [worker for worker in self._workers if worker.poll() is None]
-        if not self._workers:
-            self._workers.append(self.programs.start(
-                "-m", "distributed.cli.dask_worker", address, "--nworkers", "1", "--nthreads", "1",
-                "--no-nanny", "--no-dashboard", "--death-timeout", "20", "--local-directory",
-                str(self.folder),
-            ))
-        if self._parent is None or self._parent.poll() is not None:
-            self._parent = self.programs.start(
-                "-m", "tests.rnp_core.jobs.program", str(self.home), "--scheduler", address,
-                *self._stand_ins,
-            )
-
-    def _kill(self, victim: str) -> bool:
-        scans = self.programs.scans()
-        if not scans:
-            return False  # in the middle of a scan is where it hurts
-        found: dict[str, list[psutil.Process]] = {
-            "child": scans,
-            "worker": self.programs.find("dask_worker"),
-            "scheduler": self.programs.find("dask_scheduler"),
-            "parent": self.programs.find("jobs.program"),
+        """Start again what ended, as a supervisor would; each finds the others by itself."""
+        port = self._address.rpartition(":")[2]
+        commands = {
+            "scheduler": ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
+                          port, "--no-dashboard"),
+            "worker": ("-m", "distributed.cli.dask_worker", self._address, "--nworkers", "1",
+                       "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory",
+                       str(self.folder)),
+            "parent": ("-m", "tests.rnp_core.jobs.program", str(self.home), "--scheduler",
+                       self._address, *self._stand_ins),
         }
-        self.programs.kill(found[victim])
-        return bool(found[victim])
+        for name, command in commands.items():
+            program = self._running.get(name)
+            if program is None or program.poll() is not None:
+                self._running[name] = self.programs.start(*command)
+
+    def _kill(self, victim: str, record: KillRecord) -> bool:
+        """Kill the victim; a scan's child only while there is one, everybody else at any moment."""
+        scans = self.programs.scans()
+        if victim == "child":
+            self.programs.kill(scans)
+            if not scans:
+                return False
+        else:
+            self._running[victim].kill()
+            self._doomed.update(dict.fromkeys(scans, time.monotonic()))
+        record.kills[victim] += 1
+        record.during_scans += bool(scans)
+        return True
+
+    def _watch_doomed(self, record: KillRecord) -> None:
+        """Whether scans end with what ran them."""
+        for process, since in list(self._doomed.items()):
+            seconds = time.monotonic() - since
+            if not is_alive(process):
+                record.slowest_end = max(record.slowest_end, seconds)
+            elif seconds > ORPHAN_SECONDS:
+                record.orphans.append(f"{process} {seconds:.0f} s after its end was due")
+            else:
+                continue
+            del self._doomed[process]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that nobody has reaped yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def check_home(home: Path, jobs: Sequence[Job]) -> None:

@@ -199,7 +199,7 @@ def test_broken_images_are_named_and_counted(tmp_path: Path) -> None:
         ("labels.csv", "a .csv fil"),
         ("cat/bad.png", "not one of"),
     ]
-    assert "broken images left out (1): cat/bad.png" in result.warnings[0]
+    assert "broken images left out (1 of 31): cat/bad.png" in result.warnings[0]
     worse = {**members, **{f"dog/{index}.png": b"nope" for index in range(4)}}
     with pytest.raises(
         DataError, match=r"at most 10% broken images, got 4 among the first \d+ of 35"
@@ -216,7 +216,7 @@ _Y = np.arange(40) % 4
     ("build", "options", "message"),
     [
         (lambda p: p / "none", {}, "found nothing there"),
-        (lambda p: p / "nul\0", {}, "found nothing there"),
+        (lambda p: p / "nul\0", {}, "embedded null byte"),
         (lambda p: write_folder(p, {"a.txt": b"x"}) / "a.txt", {}, "expected a folder, a .zip"),
         (lambda p: p, {}, "found none"),
         (lambda p: write_folder(p, {"a/a.txt": b"x"}), {}, "a .txt file is not an image"),
@@ -313,7 +313,7 @@ def test_suspects_are_read_however_many_are_broken(tmp_path: Path) -> None:
     members["whole.png"] = encode(random_pixels(1, 8, 8, 3))
     found = read_suspects(write_folder(tmp_path / "a", members))
     assert found.images.ids == ("whole.png",)
-    assert any("broken images left out (5): 0.png" in text for text in found.warnings)
+    assert any("broken images left out (5 of 6): 0.png" in text for text in found.warnings)
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rnp_core.jobs import FINAL_STATES, Job, JobEngine
-from rnp_core.jobs.attempt import TASKS
+from rnp_core.jobs.attempt import TASKS, Order
+from rnp_core.progress import OnProgress
 from rnp_core.request import ScanRequest
+from tests.rnp_core.jobs import tasks
 
 MakeRequest = Callable[..., ScanRequest]
+ScanAtOnce = Callable[..., str]
+
+PATIENCE = 90.0
+"""Seconds until a state that has to come is given up; a busy machine takes its time."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +58,63 @@ def engine(home: Path) -> Iterator[JobEngine]:
         yield made
 
 
-def ended(engine: JobEngine, job_id: str, *, seconds: float = 20.0) -> Job:
-    """The job once it has ended."""
-    return reaches(engine, job_id, *FINAL_STATES, seconds=seconds)
+@pytest.fixture
+def scan_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScanAtOnce:
+    """Finishes a scan without a child process; gives its id."""
+    numbers = itertools.count()
+
+    def perform(order: Order, *, on_progress: OnProgress, **unused: object) -> None:
+        tasks.scan({"request": order.request}, on_progress, None)
+
+    def run(engine: JobEngine, request: ScanRequest, **options: Any) -> str:
+        out = tmp_path / f"out-{next(numbers)}"
+        with monkeypatch.context() as patch:
+            patch.setattr("rnp_core.jobs.own_run.perform", perform)
+            return engine.run(dataclasses.replace(request, out=str(out)), **options).id
+
+    return run
 
 
-def reaches(engine: JobEngine, job_id: str, *states: str, seconds: float = 20.0) -> Job:
-    """The job once it is in one of ``states``."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        job = engine.job(job_id)
-        if job.state in states:
-            return job
+@pytest.fixture
+def finished(engine: JobEngine, make_request: MakeRequest, scan_at_once: ScanAtOnce) -> str:
+    """Id of a scan that found a backdoor."""
+    return scan_at_once(engine, make_request(score=0.9), title="a 100% <b>", tags=["x"])
+
+
+def within(seconds: float, measure: Callable[[], float], *, tries: int = 4) -> None:
+    """Expect that something takes less than ``seconds``, in the best of some tries: on a busy
+    machine any single one may be late."""
+    times: list[float] = []
+    while not times or times[-1] >= seconds:
+        assert len(times) < tries, times
+        times.append(measure())
+
+
+def until(holds: Callable[[], bool], *, problem: Callable[[], object] = lambda: "") -> None:
+    """Wait for something that has to come."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, problem()
         time.sleep(0.02)
-    raise AssertionError(f"still {job.state} ({engine.problem})")
+
+
+def until_scanning(engine: JobEngine, job_id: str) -> None:
+    """Wait until the child of a stand-in is in the middle of its work."""
+    until(
+        lambda: engine.job(job_id).stage == "unlearn",
+        problem=lambda: (engine.job(job_id), engine.problem),
+    )
+
+
+def ended(engine: JobEngine, job_id: str) -> Job:
+    """The job once it has ended."""
+    return reaches(engine, job_id, *FINAL_STATES)
+
+
+def reaches(engine: JobEngine, job_id: str, *states: str) -> Job:
+    """The job once it is in one of ``states``."""
+    until(
+        lambda: engine.job(job_id).state in states,
+        problem=lambda: (engine.job(job_id), engine.problem),
+    )
+    return engine.job(job_id)

@@ -19,7 +19,7 @@ from tests.helpers.reports import example_report
 
 
 def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object) -> dict[str, Any]:
-    """Do what the checkpoint file says: a JSON object with ``seconds``, ``end`` and ``score``."""
+    """Do what the checkpoint file says: JSON with ``seconds``, ``bytes``, ``end`` and ``score``."""
     request = payload["request"]
     orders = json.loads(Path(request["checkpoint"]).read_text())
     on_progress(Progress("load", 1, 1))
@@ -27,6 +27,7 @@ def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object
     for step in range(steps):
         on_progress(Progress("unlearn", step + 1, steps, "", {"accuracy": 1 - step / steps}))
         time.sleep(orders.get("seconds", 0) / steps)
+    bytearray(orders.get("bytes", 0))
     end = orders.get("end", "done")
     if end == "error":
         raise DataError("expected better images")

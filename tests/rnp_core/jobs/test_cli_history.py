@@ -10,8 +10,7 @@ import pytest
 
 from rnp_core.cli import main
 from rnp_core.jobs import JobEngine
-from rnp_core.request import ScanRequest
-from tests.rnp_core.jobs.conftest import MakeRequest
+from tests.rnp_core.jobs.conftest import MakeRequest, ScanAtOnce
 
 Rnp = Callable[..., str]
 
@@ -30,16 +29,14 @@ def rnp(home: Path, capsys: pytest.CaptureFixture[str]) -> Rnp:
 
 
 @pytest.fixture
-def scans(home: Path, make_request: MakeRequest) -> list[str]:
+def scans(home: Path, make_request: MakeRequest, scan_at_once: ScanAtOnce) -> list[str]:
     """An innocent scan, and two of another checkpoint that agree."""
     innocent, bad = make_request(score=0.1), make_request(score=0.9)
     with JobEngine(home, run_jobs=False) as engine:
         return [
-            engine.run(ScanRequest(r.checkpoint, r.clean, str(home.parent / f"out-{n}")),
-                       title=title, tags=["vendor"] if n else []).id
-            for n, (r, title) in enumerate(
-                [(innocent, "an innocent one"), (bad, "[red]evil\x1b[0m"), (bad, "again")]
-            )
+            scan_at_once(engine, innocent, title="an innocent one"),
+            scan_at_once(engine, bad, title="[red]evil\x1b[0m", tags=["vendor"]),
+            scan_at_once(engine, bad, title="again", tags=["vendor"]),
         ]
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from rnp_core.errors import CheckpointError, DataError, JobError, ScanCancelled
+from rnp_core.errors import CheckpointError, ConfigError, DataError, JobError, ScanCancelled
 from rnp_core.jobs import EngineLimits, JobEngine
+from rnp_core.jobs.home import open_home
+from rnp_core.jobs.quota import Quota
 from rnp_core.request import ScanRequest
-from tests.rnp_core.jobs.conftest import MakeRequest, ended, reaches
+from tests.rnp_core.jobs.conftest import (
+    MakeRequest,
+    ended,
+    reaches,
+    until,
+    until_scanning,
+    within,
+)
 
 
 def test_a_job_runs_and_leaves_its_report(engine: JobEngine, make_request: MakeRequest) -> None:
@@ -57,16 +68,18 @@ def test_a_failure_is_reported_with_its_reason(
 def test_a_running_job_is_cancelled_within_a_second(
     engine: JobEngine, make_request: MakeRequest
 ) -> None:
-    job_id = engine.submit(make_request(seconds=30))
-    reaches(engine, job_id, "running")
-    while engine.job(job_id).stage != "unlearn":
-        time.sleep(0.02)
-    with JobEngine(engine.home, run_jobs=False) as other:
-        start = time.monotonic()
-        other.cancel(job_id)
-        job = ended(other, job_id)
-    assert job.state == "cancelled" and time.monotonic() - start < 1.0
-    assert not job.run_folder.exists()
+    def cancel() -> float:
+        job_id = engine.submit(make_request(seconds=60))
+        until_scanning(engine, job_id)
+        with JobEngine(engine.home, run_jobs=False) as other:
+            start = time.monotonic()
+            other.cancel(job_id)
+            job = ended(other, job_id)
+            seconds = time.monotonic() - start
+        assert job.state == "cancelled" and not job.run_folder.exists()
+        return seconds
+
+    within(1.0, cancel)
 
 
 def test_the_queue_keeps_its_order(home: Path, make_request: MakeRequest) -> None:
@@ -93,8 +106,7 @@ def test_only_what_ended_without_a_result_runs_again(
     with pytest.raises(JobError, match="is done; only failed"):
         engine.resume(done)
     engine.resume(failed)
-    while engine.job(failed).attempts < 2 or engine.job(failed).state != "failed":
-        time.sleep(0.02)
+    until(lambda: (engine.job(failed).attempts, engine.job(failed).state) == (2, "failed"))
 
 
 def test_a_closed_engine_leaves_its_job_interrupted(home: Path, make_request: MakeRequest) -> None:
@@ -171,6 +183,24 @@ def test_the_quota_takes_work_files_and_never_reports(
         with pytest.raises(JobError, match="delete scans, or raise the limit"):
             engine.submit(make_request())
         assert (kept.run_folder / "report.json").is_file()
+        (kept.run_folder / "large.png").unlink()
+        engine.submit(make_request())  # room that was made counts at once
+
+
+def test_the_quota_takes_the_oldest_first_and_nothing_of_what_runs(tmp_path: Path) -> None:
+    home = open_home(tmp_path)
+    for age, name in enumerate(("new", "running", "old", "older")):
+        folder = home.work_folder(name)
+        folder.mkdir()
+        (folder / "stage").write_bytes(bytes(1 << 20))
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    report = home.run_folder("done") / "report.json"
+    report.parent.mkdir()
+    report.write_bytes(bytes(1 << 20))
+    quota = Quota(home, EngineLimits(disk_bytes=3 << 20), busy=lambda: {"running"})
+    quota.check()
+    assert {folder.name for folder in home.work.iterdir()} == {"new", "running"}
+    assert report.is_file()
 
 
 def test_a_nearly_full_disk_refuses(home: Path, make_request: MakeRequest) -> None:
@@ -181,7 +211,36 @@ def test_a_nearly_full_disk_refuses(home: Path, make_request: MakeRequest) -> No
         engine.submit(make_request())
 
 
-def test_a_job_has_a_time_limit(home: Path, make_request: MakeRequest) -> None:
-    with JobEngine(home, scheduler="direct", limits=EngineLimits(job_seconds=1)) as engine:
-        job = ended(engine, engine.submit(make_request(seconds=30)))
-        assert job.state == "failed" and "time limit of 1 s" in job.error
+def test_a_queue_that_is_full_stops_no_scan_that_does_not_wait(
+    home: Path, make_request: MakeRequest
+) -> None:
+    with JobEngine(home, run_jobs=False, limits=EngineLimits(queue_length=1)) as engine:
+        engine.submit(make_request())
+        request = dataclasses.replace(make_request(), out=str(home.parent / "out"))
+        assert engine.run(request).state == "done"
+
+
+def test_a_job_has_limits_of_time_and_memory(home: Path, make_request: MakeRequest) -> None:
+    limits = EngineLimits(job_seconds=2, job_memory_bytes=1 << 30)
+    with JobEngine(home, scheduler="direct", limits=limits) as engine:
+        slow, large = (engine.submit(make_request(**orders))
+                       for orders in ({"seconds": 60}, {"bytes": 3 << 30}))
+        job = ended(engine, slow)
+        assert job.state == "failed" and "time limit of 2 s" in job.error
+        job = ended(engine, large)
+        assert job.state == "failed" and "raise the memory limit" in job.error
+    with pytest.raises(ConfigError, match="memory limit of at least 1 GiB, got 0.5"):
+        EngineLimits(job_memory_bytes=1 << 29)
+
+
+def test_a_checkpoint_that_changed_meanwhile_is_not_taken_for_the_submitted_one(
+    home: Path, make_request: MakeRequest
+) -> None:
+    request = make_request()
+    with JobEngine(home, run_jobs=False) as engine:
+        job_id = engine.submit(request)
+        Path(request.checkpoint).write_text('{"score": 0.9}')
+    with JobEngine(home, scheduler="direct") as engine:
+        job = ended(engine, job_id)
+    assert job.state == "failed" and "the checkpoint changed" in job.error
+    assert job.verdict is None and not job.run_folder.exists()

@@ -30,7 +30,7 @@ def test_files_and_folders_come_out_as_they_went_in(tmp_path: Path) -> None:
 def test_a_scan_by_content(home: Path, make_request: MakeRequest) -> None:
     pytest.importorskip("distributed")
     with JobEngine(home, send_files=True) as engine:
-        jobs = [ended(engine, engine.submit(make_request(score=0.8)), seconds=40) for _ in range(2)]
+        jobs = [ended(engine, engine.submit(make_request(score=0.8))) for _ in range(2)]
     assert [(job.state, job.backdoor_score) for job in jobs] == [("done", 0.8)] * 2
     assert all((job.run_folder / "report.json").is_file() for job in jobs)
     assert list((home / "work").iterdir()) == []
