@@ -46,7 +46,9 @@ def check_target(folder: Path, *, force: bool) -> None:
             raise ReportError(f"expected a folder for the results, {folder} is a link to nothing")
         if folder.is_dir() and any(_is_content(entry) for entry in folder.iterdir()):
             if not (folder / REPORT_NAME).exists():
-                raise ReportError(f"{folder} holds files that are no scan; choose an empty folder")
+                raise ReportError(
+                    f"{folder} holds files that are no scan; choose an empty folder{_cut(folder)}"
+                )
             if not force:
                 raise ReportError(f"{folder} already holds a scan; use --force to replace it")
         place = folder.absolute() if folder.is_dir() else folder.absolute().parent
@@ -141,6 +143,17 @@ def _move_into(staging: Path, folder: Path) -> None:
         aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _cut(folder: Path) -> str:
+    """Where the earlier scan lies, when a process was killed while it replaced that."""
+    earlier = next(folder.glob(f"{_EARLIER}*"), None)
+    return (
+        f" (replacing a scan was cut off here; what was moved of the earlier one is in "
+        f"{earlier.name})"
+        if earlier
+        else ""
+    )
 
 
 def _is_content(entry: Path) -> bool:

@@ -138,7 +138,7 @@ class Fleet:
     def _look(self) -> None:
         """Look at more checkpoints for a while: the first ones run while others are hashed."""
         end = time.monotonic() + _LOOK_SECONDS
-        while self._unseen and time.monotonic() < end:
+        while self._unseen:
             model = self._unseen.popleft()
             try:
                 self._add(model)
@@ -146,6 +146,8 @@ class Fleet:
                 self._broken.append(
                     FleetRow(str(model.path), "", "failed", verdict="error", error=str(error))
                 )
+            if time.monotonic() >= end:
+                return
 
     def _add(self, model: FleetModel) -> None:
         """Make the model a member, with the jobs that are there already; a copy joins another."""

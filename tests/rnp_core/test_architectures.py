@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rnp_core.architectures import (
+    MisfitError,
     Recognised,
     build,
     list_architectures,
@@ -252,6 +253,50 @@ def test_prefix_of_only_some_names_stays() -> None:
     state = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
     assert strip_prefixes(state) == (state, "")
     assert strip_prefixes({}) == ({}, "")
+
+
+def misfit(state: Mapping[str, Tensor], **options: str) -> MisfitError:
+    with pytest.raises(MisfitError) as caught:
+        recognise(state, **options)
+    return caught.value
+
+
+def zeros(name: str, **options: Any) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        shapes = build(name, **{"num_classes": 10, **options}).state_dict()
+    return {name: torch.zeros(t.shape) for name, t in shapes.items()}
+
+
+def test_the_wrong_name_gets_the_one_that_fits_and_every_difference() -> None:
+    error = misfit(zeros("resnet20"), hint="vgg16_bn")
+    assert error.closest == "resnet20"
+    assert "those of resnet20, so leave --arch out. vgg16_bn differs in" in str(error)
+    lost = zeros("resnet20")
+    del lost["fc.bias"], lost["layer1.0.conv1.weight"]
+    error = misfit(lost, hint="vgg16_bn")
+    assert error.closest == "resnet20"
+    assert "the closest is resnet20, which differs in 2 tensor(s)" in str(error)
+
+
+def test_a_misfit_counts_everything_and_lists_the_first() -> None:
+    error = misfit(zeros("resnet20"), hint="vgg16_bn")
+    assert error.name == "vgg16_bn"
+    assert len(error.mismatch.missing) > 20 and len(error.mismatch.unexpected) > 20
+    text = str(error)
+    assert f"differs in {len(error.mismatch)} tensor(s)" in text
+    assert f"and {len(error.mismatch.missing) - 20} more missing" in text
+    assert f"and {len(error.mismatch.unexpected) - 20} more unexpected" in text
+    assert text.count("missing features.") + text.count("missing classifier.") == 20
+
+
+def test_half_of_a_network_still_names_it() -> None:
+    whole = zeros("resnet18", num_classes=1000)
+    half = dict(list(whole.items())[:60])
+    error = misfit(half)
+    assert error.closest == "resnet18"
+    assert set(error.mismatch.missing) == {
+        name for name in whole if name not in half and not name.endswith("num_batches_tracked")
+    }
 
 
 def test_build_errors() -> None:

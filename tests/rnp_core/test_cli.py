@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from rnp_core.cli import main
-from rnp_core.report import ScanReport
+from rnp_core.cli import _one_line, _summary, main
+from rnp_core.report import Finding, ScanReport, StageRow
 from tests.helpers.files import CLASSES, SIDE, write_checkpoint, write_images
+from tests.helpers.reports import example_report
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -74,6 +76,32 @@ def test_the_summary_speaks(inputs: dict[str, Path], capsys: Capsys) -> None:
     out = capsys.readouterr().out
     assert "score" in out
     assert "accuracy" in out
+
+
+def test_the_summary_says_what_was_removed(capsys: Capsys) -> None:
+    report = example_report()
+    _summary(report, Path("run"))
+    out = " ".join(capsys.readouterr().out.split())
+    assert "0.890 after removal" in out and "pruned 1 filters" in out
+    skipped = StageRow("removal", "skipped", 0.0, "no label is suspected")
+    _summary(replace(report, pruned_filters=[], stages=[skipped]), Path("run"))
+    out = " ".join(capsys.readouterr().out.split())
+    assert "after removal" not in out
+    assert "removal nothing was removed, the stage was skipped: no label is suspected" in out
+    done = StageRow("removal", "done", 1.0)
+    _summary(replace(report, pruned_filters=[], stages=[done]), Path("run"))
+    assert "nothing was removed" in capsys.readouterr().out
+    tuned = Finding("info", "removal", "Fine-tuned.", rule="RNP004")
+    _summary(replace(report, pruned_filters=[], stages=[done], findings=[tuned]), Path("run"))
+    assert "after removal" in capsys.readouterr().out
+
+
+def test_messages_of_several_lines_become_one() -> None:
+    text = "which differs in 2 tensor(s):\n  missing a\n  fc: expected (1,), got (2,)\n\nname it"
+    assert _one_line(ValueError(text)) == (
+        "which differs in 2 tensor(s): missing a; fc: expected (1,), got (2,); name it"
+    )
+    assert _one_line(ValueError("")) == ""
 
 
 def test_an_old_scan_is_kept_unless_forced(inputs: dict[str, Path], capsys: Capsys) -> None:
@@ -175,6 +203,60 @@ def test_bad_settings(inputs: dict[str, Path], capsys: Capsys) -> None:
     without = ["scan", str(inputs["checkpoint"]), "--out", str(inputs["out"])]
     assert "--clean is needed" in refused(capsys, main(without))
     assert "class names" in refused(capsys, run(inputs, "--class-names", "nowhere.txt"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", "abc"], "argument --seed: invalid int value: 'abc'"),
+        (["--preset", "slow"], "argument --preset: invalid choice: 'slow'"),
+        (["--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
+        (["--suspects", ""], "argument --suspects: expected a path, got an empty text"),
+        (["--class-names", ""], "argument --class-names: expected a path, got an empty text"),
+        (["--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_wrong_arguments_are_one_line_too(
+    inputs: dict[str, Path], capsys: Capsys, more: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(inputs, *more)
+    line = refused(capsys, caught.value.code)  # type: ignore[arg-type]
+    assert words in line
+    assert line.endswith("--help\n")
+
+
+def test_empty_paths_are_not_the_working_folder(
+    inputs: dict[str, Path], capsys: Capsys
+) -> None:
+    assert "expected a checkpoint to scan, got an empty" in refused(
+        capsys, main(["scan", "", "--out", str(inputs["out"])])
+    )
+    for option in ("--out", "--clean", "--home"):
+        with pytest.raises(SystemExit):
+            main(["scan", "x.pth", "--out", str(inputs["out"]), option, ""])
+        assert f"argument {option}: expected a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--seed", "-1", "expected --seed from 0 to"),
+        ("--seed", str(2**63), "expected --seed from 0 to"),
+        ("--num-classes", "1", "expected --num-classes from 2 to 65536, got 1"),
+        ("--threads", "100000", "expected --threads from 1 to 1024, got 100000"),
+        ("--out", "a\x00b", "expected text for out"),
+        ("--clean", "a\x00b", "expected text for clean"),
+        ("--arch", "", "expected text for arch, got ''"),
+        ("--memory", "nan", "expected --memory in GiB, got nan"),
+        ("--memory", "0.1", "expected a memory limit of at least 1 GiB"),
+        ("--time-limit", "nan", "expected a time limit above 0 seconds"),
+    ],
+)
+def test_values_out_of_range(
+    inputs: dict[str, Path], capsys: Capsys, option: str, value: str, words: str
+) -> None:
+    assert words in refused(capsys, run(inputs, option, value))
 
 
 def test_the_target_may_not_hold_other_files(inputs: dict[str, Path], capsys: Capsys) -> None:

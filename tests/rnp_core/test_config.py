@@ -21,6 +21,12 @@ from rnp_core.errors import ConfigError
         {"max_sample_fpr": -0.1},
         {"suspicious_score": 0.9, "backdoored_score": 0.8},
         {"backdoored_score": 1.0},
+        {"attributed_samples": -1},
+        {"min_clean_accuracy": 1.01},
+        {"min_clean_accuracy": -0.01},
+        {"min_clean_accuracy": float("nan")},
+        {"seed": -1},
+        {"seed": 2**63},
     ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
@@ -51,6 +57,13 @@ def test_presets_spend_more_in_order() -> None:
     assert steps == sorted(set(steps))
     assert preset_config("standard").invert_stage == ScanConfig().invert_stage
     assert preset_config("standard") == ScanConfig()
+
+
+def test_the_quick_preset_takes_six_tenths_of_the_steps_of_three_stages() -> None:
+    quick, standard = preset_config("quick"), preset_config("standard")
+    for stage in ("invert_stage", "recover_stage", "repair_stage"):
+        assert getattr(quick, stage).steps == round(0.6 * getattr(standard, stage).steps)
+    assert quick.unlearn_stage == standard.unlearn_stage
 
 
 def test_settings_are_plain_values() -> None:

@@ -76,7 +76,8 @@ def test_a_killed_process_leaves_the_earlier_scan_inside(
     assert not (tmp_path / "report.json").exists()  # a reader sees no scan, not half of one
     (aside,) = tmp_path.glob(".rnp-earlier-*")
     assert contents(aside) == before
-    write_run(tmp_path, example_report(), pictures={}, repaired_state=STATE)
+    with pytest.raises(ReportError, match=f"what was moved of the earlier one is in {aside.name}"):
+        check_target(tmp_path, force=True)
     assert contents(aside) == before
 
 

@@ -308,6 +308,38 @@ def test_mixed_sizes_become_the_most_common_one_or_the_wanted_one(tmp_path: Path
     assert any("1 of 31 images stretched" in text for text in result.warnings)
 
 
+def test_a_changed_aspect_ratio_of_mixed_sizes_is_said(tmp_path: Path) -> None:
+    members = {**good_members(), "dog/wide.png": encode(random_pixels(1, 8, 12, 3))}
+    (text,) = [t for t in _read(write_folder(tmp_path / "a", members)).warnings if "sizes" in t]
+    assert text.endswith("8x8, and the aspect ratio of 1 changed")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "folder/" * 1000])
+def test_paths_that_no_file_system_takes(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"cannot read images at .{200}\.\.\.: File name too long"):
+        _read(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zip(tmp_path / "a.zip", good_members())
+
+    def locked(*arguments: object, **options: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(DataError, match="cannot read images at .*a.zip: Permission denied"):
+        _read(path)
+
+
+def test_class_names_that_two_classes_share(tmp_path: Path) -> None:
+    folders = write_folder(tmp_path / "a", good_members())
+    names = ["cat", "dog", "crane", "crane"]
+    found = _read(folders, class_names=names)
+    assert any("stand for several classes each: crane" in text for text in found.warnings)
+    with pytest.raises(DataError, match="the folder 'cat' fits the classes 0, 2, which share that"):
+        _read(folders, class_names=["cat", "dog", "cat"])
+
+
 def test_suspects_are_read_however_many_are_broken(tmp_path: Path) -> None:
     members = {f"{index}.png": b"rubbish" for index in range(5)}
     members["whole.png"] = encode(random_pixels(1, 8, 8, 3))

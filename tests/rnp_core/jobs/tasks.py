@@ -21,7 +21,8 @@ from tests.helpers.reports import example_report
 def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object) -> dict[str, Any]:
     """Do what the checkpoint file says: JSON with ``seconds``, ``bytes``, ``end`` and ``score``."""
     request = payload["request"]
-    orders = json.loads(Path(request["checkpoint"]).read_text())
+    checkpoint = weights(request)
+    orders = json.loads(checkpoint.read_text())
     on_progress(Progress("load", 1, 1))
     steps = max(1, int(orders.get("seconds", 0) / 0.05))
     for step in range(steps):
@@ -41,7 +42,7 @@ def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object
     report = dataclasses.replace(
         example,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=dataclasses.replace(example.model, sha256=file_sha256(Path(request["checkpoint"]))),
+        model=dataclasses.replace(example.model, sha256=file_sha256(checkpoint)),
         backdoor_score=score,
         verdict="backdoored" if score > 0.5 else "no_evidence",
     )
@@ -50,15 +51,22 @@ def scan(payload: Mapping[str, Any], on_progress: OnProgress, protection: object
     return {}
 
 
+def weights(request: Mapping[str, Any]) -> Path:
+    """The checkpoint file, or that in a folder of a TrojAI round."""
+    path = Path(request["checkpoint"])
+    return path / "model.pt" if path.is_dir() else path
+
+
 def triage(
     payload: Mapping[str, Any], on_progress: OnProgress, protection: object
 ) -> dict[str, Any]:
     """The cheap evidence that the checkpoint file names as ``cheap``."""
     request = payload["request"]
-    orders = json.loads(Path(request["checkpoint"]).read_text())
+    checkpoint = weights(request)
+    orders = json.loads(checkpoint.read_text())
     out = Path(request["out"])
     out.mkdir(parents=True)
-    sha256 = file_sha256(Path(request["checkpoint"]))
+    sha256 = file_sha256(checkpoint)
     result = {"score": orders.get("cheap", 0.0), "labels": [], "sha256": sha256}
     (out / "triage.json").write_text(json.dumps(result))
     return {}

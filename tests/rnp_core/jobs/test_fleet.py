@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rnp_core.errors import ConfigError
-from rnp_core.jobs import JobEngine
-from rnp_core.jobs.fleet import Fleet, FleetProgress
+from rnp_core.errors import ConfigError, JobError
+from rnp_core.jobs import EngineLimits, JobEngine
+from rnp_core.jobs.fleet import Fleet, FleetProgress, fleet_tag
 from rnp_core.jobs.fleet_models import find_models
 from rnp_core.jobs.fleet_ranking import FleetRow, exit_code, rank, write_ranking
 
@@ -68,17 +70,14 @@ def test_cheap_evidence_comes_first_and_orders_the_scans(tmp_path: Path, home: P
         fleet = Fleet(engine, find_models(tmp_path / "models"), {}, clean=clean_in(tmp_path),
                       out=tmp_path / "out")
         rows = fleet.run(seen.append)
-        scans = sorted(engine.jobs(), key=lambda job: str(job.started_at))
-        triages = engine.jobs(kind="triage")
-        assert len(scans) == len(triages) == 6
-        assert max(str(j.started_at) for j in triages) < str(scans[0].started_at)
-        assert [job.backdoor_score for job in scans] == sorted(
-            (job.backdoor_score for job in scans), reverse=True  # type: ignore[type-var]
-        )
+        scans, triages = engine.jobs(), engine.jobs(kind="triage")
+    assert len(scans) == len(triages) == 6
+    assert max(str(job.started_at) for job in triages) <= min(str(job.started_at) for job in scans)
+    assert all(job.priority == job.backdoor_score for job in scans)  # the queue takes the largest
     ranked_early = next(p for p in seen if p.triaged == p.total)
-    assert ranked_early.finished < ranked_early.total
-    assert [Path(r.path).name for r in ranked_early.rows][1:] == [
-        "m04.pt", "m03.pt", "m02.pt", "m01.pt", "m00.pt",
+    assert ranked_early.finished < ranked_early.total == 6
+    assert [Path(row.path).name for row in ranked_early.rows] == [
+        "copy.pt", "m04.pt", "m03.pt", "m02.pt", "m01.pt", "m00.pt",
     ]
     assert rows[0].copies == (str(models[5]),) and exit_code(rows) == 1
     table = list(csv.DictReader((tmp_path / "out" / "ranking.csv").open()))
@@ -100,14 +99,97 @@ def test_a_fleet_goes_on_where_it_stopped(tmp_path: Path, home: Path) -> None:
         if progress.finished >= 2:
             raise Stop
 
-    with JobEngine(home, scheduler="direct") as engine, pytest.raises(Stop):
-        Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run(stop)
+    with JobEngine(home, scheduler="direct") as engine:
+        with pytest.raises(Stop):
+            Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run(stop)
+        assert engine.count(state="queued", kind=None) == 0  # nobody waits for it any more
+    data = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert not data["complete"] and len(data["models"]) == 4
     with JobEngine(home, scheduler="direct") as engine:
         rows = Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run()
         assert [row.verdict for row in rows].count("error") == 0
         assert engine.count() == 4
         again = Fleet(engine, models, {}, clean=clean, out=tmp_path / "other").run()
         assert engine.count() == 4 and all(row.earlier for row in again)
+        assert engine.count(tag="fleet") == engine.count(tag=fleet_tag(tmp_path / "other")) == 4
+
+
+def test_trojai_rounds_bring_their_own_images(tmp_path: Path, home: Path) -> None:
+    """The layout of the image rounds: METADATA.csv, and models/id-*/ with images and settings."""
+    names = ("clean-example-data", "clean_example_data", "example_data")  # of different rounds
+    for number, name in enumerate(names):
+        folder = tmp_path / "round" / "models" / f"id-{number:08}"
+        (folder / name).mkdir(parents=True)
+        (folder / "poisoned-example-data").mkdir()
+        for label in range(3):
+            (folder / name / f"class_{label}_example_0.png").write_bytes(b"image")
+        (folder / "model.pt").write_text(json.dumps({"score": number / 3}))
+        (folder / "config.json").write_text('{"number_classes": 3}')
+        (folder / "ground_truth.csv").write_text("1\n")
+    (tmp_path / "round" / "METADATA.csv").write_text("model_name,poisoned\nid-00000000,1\n")
+    models = find_models(tmp_path / "round")
+    assert [model.path.name for model in models] == [f"id-{n:08}" for n in range(3)]
+    assert all(model.brings_images and model.clean is None for model in models)
+    with JobEngine(home, scheduler="direct") as engine:
+        rows = Fleet(engine, models, {}, clean=None, out=tmp_path / "out").run()
+        assert all(job.request.clean is None for job in engine.jobs())
+    assert [row.evidence for row in rows] == ["scan"] * 3
+    assert {Path(row.path).name for row in rows} == {model.path.name for model in models}
+
+
+def test_a_full_queue_makes_a_fleet_wait(tmp_path: Path, home: Path) -> None:
+    write_models(tmp_path / "models", 4)
+    models, clean = find_models(tmp_path / "models"), clean_in(tmp_path)
+    seen: list[FleetProgress] = []
+    with JobEngine(home, scheduler="direct", limits=EngineLimits(queue_length=1)) as engine:
+        rows = Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run(seen.append)
+    assert {row.evidence for row in rows} == {"scan"}
+    assert any("the queue is full" in progress.problem for progress in seen)
+    with JobEngine(tmp_path / "full", run_jobs=False,
+                   limits=EngineLimits(free_bytes=1 << 60)) as engine:
+        fleet = Fleet(engine, models, {}, clean=clean, out=tmp_path / "other")
+        with pytest.raises(JobError, match="nearly full"):  # nothing will ever make room
+            fleet.run()
+
+
+def test_what_vanishes_becomes_a_row(tmp_path: Path, home: Path) -> None:
+    paths = write_models(tmp_path / "models", 3)
+    models = find_models(tmp_path / "models")
+    removed: list[str] = []
+
+    def remove(progress: FleetProgress) -> None:
+        """Somebody deletes a model, and another one's job."""
+        paths[0].unlink(missing_ok=True)
+        waiting = [row for row in progress.rows if Path(row.path) == paths[1]]
+        if not removed and waiting:
+            removed.append(waiting[0].job)
+            engine.cancel(waiting[0].job)
+            while engine.job(waiting[0].job).state == "running":
+                time.sleep(0.02)
+            engine.delete(waiting[0].job)
+
+    with JobEngine(home, scheduler="direct") as engine:
+        fleet = Fleet(engine, models, {}, clean=clean_in(tmp_path), out=tmp_path / "out",
+                      triage_from=1)
+        rows = {Path(row.path).name: row for row in fleet.run(remove)}
+    assert "there is no such file" in rows["m00.pt"].error or "No such file" in rows["m00.pt"].error
+    assert "was deleted" in rows["m01.pt"].error and rows["m02.pt"].evidence == "scan"
+
+
+def test_scans_begin_while_others_are_still_hashed(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnp_core.jobs.fleet._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("rnp_core.jobs.fleet.POLL_SECONDS", 0.0)
+    write_models(tmp_path / "models", 6)
+    seen: list[tuple[int, int, int]] = []
+    with JobEngine(home, scheduler="direct") as engine:
+        fleet = Fleet(engine, find_models(tmp_path / "models"), {}, clean=clean_in(tmp_path),
+                      out=tmp_path / "out")
+        with pytest.raises(ZeroDivisionError):
+            fleet.run(lambda p: seen.append((len(p.rows), p.total, engine.count(kind="triage")))
+                      or (len(seen) < 4 or 1 // 0))  # type: ignore[func-returns-value]
+    assert seen == [(1, 6, 1), (2, 6, 2), (3, 6, 3), (4, 6, 4)]
 
 
 def test_a_share_gets_whole_scans_and_errors_stay_rows(tmp_path: Path, home: Path) -> None:
@@ -125,6 +207,43 @@ def test_a_share_gets_whole_scans_and_errors_stay_rows(tmp_path: Path, home: Pat
     assert "there is no such file" in by_name["missing.pt"].error
     assert {n for n, row in by_name.items() if row.evidence == "scan"} == {"m05.pt", "m04.pt"}
     assert by_name["m00.pt"].state == "triaged" and exit_code(rows) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_one_row(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_models(tmp_path / "models", 1)
+    (tmp_path / "models" / "closed").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    models = find_models(tmp_path / "models")
+    with JobEngine(home, scheduler="direct") as engine:
+        rows = Fleet(engine, models, {}, clean=clean_in(tmp_path), out=tmp_path / "out").run()
+    assert [row.evidence for row in rows] == ["scan", "none"]
+    assert "Permission denied" in rows[1].error
+
+
+def test_what_a_whole_scan_found_comes_before_cheap_evidence() -> None:
+    rows = rank([
+        FleetRow("cheap", "1", "triaged", "triage", score=0.97),
+        FleetRow("found", "2", "done", "scan", "suspicious", score=0.6),
+        FleetRow("broken", "3", "failed", verdict="error", error="no"),
+        FleetRow("innocent", "4", "done", "scan", "no_evidence", score=0.04),
+    ])
+    assert [row.path for row in rows] == ["found", "cheap", "innocent", "broken"]
+
+
+def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path, home: Path) -> None:
+    with JobEngine(home, run_jobs=False) as engine:
+        for options in ({"settings": {"preset": "slow"}}, {"settings": {}, "scan_share": 0.0}):
+            with pytest.raises(ConfigError):
+                Fleet(engine, [], clean=None, out=tmp_path, **options)  # type: ignore[arg-type]
 
 
 def test_the_exit_code_is_that_of_the_worst_scan() -> None:
