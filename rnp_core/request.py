@@ -12,9 +12,15 @@ from rnp_core.errors import ConfigError
 
 PRESETS = ("quick", "standard", "thorough")
 DEVICES = ("auto", "cpu", "cuda")
+NORMALIZATION_NAMES = ("auto", "none", "cifar10", "imagenet", "half", "mnist")
 LARGEST_SEED = 2**63 - 2  # one above it is still a seed of torch
 
 _TEXTS = ("checkpoint", "out", "normalization", "preset", "device")
+_CHOICES = (
+    ("preset", "preset", PRESETS),
+    ("device", "device", DEVICES),
+    ("normalization", "normalisation", NORMALIZATION_NAMES),
+)
 _OPTIONAL_TEXTS = ("clean", "suspects", "arch")
 _OPTIONAL_COUNTS = {"num_classes": (2, 65536), "threads": (1, 1024)}  # smallest and largest value
 
@@ -34,7 +40,7 @@ class ScanRequest:
         arch: architecture name or ``FILE.py:CALLABLE``; None recognises it from the tensors.
         num_classes: expected number of classes, or None.
         class_names: class names in order of the labels, or None.
-        normalization: "auto" or the name of a known one; ``mean`` and ``std`` overrule it.
+        normalization: one of :data:`NORMALIZATION_NAMES`; ``mean`` and ``std`` overrule it.
         mean, std: of the channels, both or neither.
         preset: "quick", "standard" or "thorough".
         seed: of everything random.
@@ -78,10 +84,10 @@ class ScanRequest:
                 continue
             if not isinstance(value, str) or not value or "\x00" in value:
                 raise ConfigError(f"expected text for {name}, got {value!r}")
-        for name, choices in (("preset", PRESETS), ("device", DEVICES)):
+        for name, word, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ConfigError(
-                    f"expected a {name} among {', '.join(choices)}, got {getattr(self, name)!r}"
+                    f"expected a {word} among {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
         if self.class_names is not None:
             names = _as_tuple("class_names", self.class_names)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from rnp_core.assembly import NORMALIZATIONS
 from rnp_core.errors import ConfigError
 from rnp_core.model import Normalization
-from rnp_core.request import ScanRequest
+from rnp_core.request import NORMALIZATION_NAMES, ScanRequest
 from rnp_core.scan_file import scan_request
 
 PATHS = {"checkpoint": "model.pth", "clean": "clean.npz", "out": "run"}
@@ -32,6 +33,13 @@ def test_survives_json() -> None:
         ({"threads": 0}, "expected --threads from 1 to 1024, got 0"),
         ({"num_classes": 1}, "expected --num-classes from 2 to 65536, got 1"),
         ({"num_classes": "ten"}, "expected --num-classes from 2 to 65536, got 'ten'"),
+        ({"num_classes": 65537}, "expected --num-classes from 2 to 65536, got 65537"),
+        ({"num_classes": True}, "expected --num-classes from 2 to 65536, got True"),
+        ({"threads": 10**5}, "expected --threads from 1 to 1024, got 100000"),
+        ({"class_names": ("a", "")}, "expected names for class_names"),
+        ({"mean": (True,), "std": (1.0,)}, "finite numbers for --mean"),
+        ({"normalization": "x"}, "expected a normalisation among auto, none, cifar10"),
+        ({"normalization": 3}, "expected text for normalization"),
         ({"seed": -1}, "expected --seed from 0"),
         ({"seed": 2**64}, "expected --seed from 0"),
         ({"seed": 1.5}, "expected --seed from 0"),
@@ -48,6 +56,12 @@ def test_survives_json() -> None:
 def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ScanRequest(**{**PATHS, **changes})  # type: ignore[arg-type]
+
+
+def test_every_known_normalisation_can_be_asked_for() -> None:
+    assert NORMALIZATION_NAMES == ("auto", *NORMALIZATIONS)
+    for name in NORMALIZATION_NAMES:
+        assert ScanRequest(**PATHS, normalization=name).normalization == name
 
 
 @pytest.mark.parametrize("data", [{"checkpoint": "x"}, {**PATHS, "colour": "red"}])
