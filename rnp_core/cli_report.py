@@ -208,6 +208,7 @@ def _print_comparison(found: Comparison) -> None:
     report = found.report
     state = "the same result" if found.same else "ANOTHER result"
     print(f"{state}: {report.verdict.replace('_', ' ')}, score {report.backdoor_score:.4f}")
+    print("files: checkpoint and images have the SHA-256 sums of the report")
     print(f"compared: verdict, first suspected label, score within {found.tolerance}")
     for title, rows in (("result", found.results), ("conditions", found.conditions)):
         for row in rows:

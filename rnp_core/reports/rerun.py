@@ -45,8 +45,9 @@ class Comparison:
         same: whether verdict and first suspected label are equal and the scores within
             ``tolerance``.
         tolerance: largest allowed difference of the scores.
-        results: differences in verdict, suspected label and score; empty when all are equal. A
-            score within the tolerance is listed too.
+        results: differences in what was found; empty when all is equal. Those that do not decide
+            (a score within the tolerance, further labels, flagged suspects, accuracy) are listed
+            too.
         conditions: differences in versions, device and settings, which may explain the others.
         report: of the repeated scan.
     """
@@ -63,6 +64,7 @@ class Comparison:
             "same": self.same,
             "tolerance": self.tolerance,
             "verdict": self.report.verdict,
+            "files": file_hashes(self.report),
             "results": [dataclasses.asdict(item) for item in self.results],
             "conditions": [dataclasses.asdict(item) for item in self.conditions],
         }
@@ -108,7 +110,7 @@ def rerun(
         force=force,
     )
     check_target(out, force=force)
-    payload = {"request": request.to_dict(), "expected": _hashes(old)}
+    payload = {"request": request.to_dict(), "expected": file_hashes(old)}
     run_isolated(
         "rnp_core.reports.rerun:scan_same_files", payload, limits=limits, on_progress=on_progress
     )
@@ -204,6 +206,10 @@ def compare(
         ("verdict", before.verdict, after.verdict),
         ("suspected label", labels[0], labels[1]),
         ("score", before.backdoor_score, after.backdoor_score),
+        ("all suspected labels", before.suspected_target_labels, after.suspected_target_labels),
+        ("flagged suspects", _flagged(before), _flagged(after)),
+        ("clean accuracy", before.accuracy.clean_before, after.accuracy.clean_before),
+        ("repaired accuracy", before.accuracy.clean_after, after.accuracy.clean_after),
     ]
     close = abs(before.backdoor_score - after.backdoor_score) <= tolerance
     conditions: list[tuple[str, Any, Any]] = [
@@ -226,14 +232,19 @@ def compare(
     )
 
 
-def _differing(rows: list[tuple[str, Any, Any]]) -> tuple[Difference, ...]:
-    return tuple(Difference(*row) for row in rows if row[1] != row[2])
-
-
-def _hashes(report: ScanReport) -> dict[str, str | None]:
+def file_hashes(report: ScanReport) -> dict[str, str | None]:
+    """SHA-256 sums by name of what was scanned; None for what there was not."""
     suspects = report.data.suspects
     return {
         "checkpoint": report.model.sha256,
         "clean images": report.data.clean.sha256,
         "suspect images": suspects.sha256 if suspects else None,
     }
+
+
+def _flagged(report: ScanReport) -> int:
+    return sum(row.flagged for row in report.samples)
+
+
+def _differing(rows: list[tuple[str, Any, Any]]) -> tuple[Difference, ...]:
+    return tuple(Difference(*row) for row in rows if row[1] != row[2])

@@ -59,7 +59,7 @@ def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> N
 
 
 def test_every_known_normalisation_can_be_asked_for() -> None:
-    assert NORMALIZATION_NAMES == ("auto", *NORMALIZATIONS)
+    assert ("auto", *NORMALIZATIONS) == NORMALIZATION_NAMES
     for name in NORMALIZATION_NAMES:
         assert ScanRequest(**PATHS, normalization=name).normalization == name
 
