@@ -1,8 +1,9 @@
 """The REST route: health, and scans for other programs that use a running server.
 
-On localhost no token is needed; elsewhere every call but health must send
-``Authorization: Bearer TOKEN``. Calls must name an allowed host, and a call that changes something
-must be of type ``application/json``, so that no foreign web page can make a browser send it.
+On localhost no token is needed; elsewhere, behind a proxy and with sign-in every call but health
+must send ``Authorization: Bearer TOKEN``. A call without a token must name localhost, and one that
+submits must be of type ``application/json``, so that no foreign web page can make a browser send
+it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from starlette.routing import Route
 
 from dashboard import uploads
 from dashboard.requests import make_request
+from dashboard.settings import LOCAL_HOSTS
+from dashboard.state import sign_in_configured
 from dashboard.wording import PRESETS
 from rnp_core import (
     DataError,
@@ -33,6 +36,7 @@ from rnp_core import (
 )
 
 PREFIX = "/api/v1"
+_FORWARDED = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"}
 _MOST_BODY = 64 * 1024
 _MOST_ROWS = 500
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -252,10 +256,11 @@ def _check_caller(request: Request) -> None:
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {settings.token}".encode()):
             raise ApiError(401, "expected the header Authorization: Bearer TOKEN")
-    elif not settings.is_local:
-        raise ApiError(403, "the server is not on localhost and has no token; set RNP_TOKEN")
-    elif request.url.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ApiError(403, "expected a call to localhost")
+    elif not settings.is_local or sign_in_configured():
+        raise ApiError(403, "the server is not for this machine alone and has no token; set "
+                       "RNP_TOKEN")
+    elif request.url.hostname not in LOCAL_HOSTS or not _FORWARDED.isdisjoint(request.headers):
+        raise ApiError(403, "expected a direct call to localhost; behind a proxy set RNP_TOKEN")
 
 
 def _whole(text: str) -> int:

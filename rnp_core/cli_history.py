@@ -9,22 +9,21 @@ import dataclasses
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnp_core.cli_history_view import agreement, plain_job, print_job, print_jobs, printable
 from rnp_core.errors import JobError
 
 if TYPE_CHECKING:
-    from rnp_core.jobs import History, Job, JobEngine, JobFilter
+    from rnp_core.jobs import History, JobEngine, JobFilter
     from rnp_core.progress import Progress
 
 _STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
 _VERDICTS = ("backdoored", "suspicious", "no_evidence", "inconclusive")
 _DECISIONS = ("confirmed", "false_alarm", "escalate")
 _LIMIT = 20
-_WIDTH = 160  # of tables that do not go to a terminal
 _CANCEL_SECONDS = 3.0
 
 
@@ -112,13 +111,13 @@ def _listing(options: argparse.Namespace) -> int:
         total = history.count(which)
         jobs = history.jobs(which, limit=max(0, _LIMIT if options.limit is None else options.limit))
     if options.json:
-        print(json.dumps([_plain(job) for job in jobs], indent=1))
+        print(json.dumps([plain_job(job) for job in jobs], indent=1))
         return 0
-    _table(jobs)
+    print_jobs(jobs)
     if total > len(jobs):
         print(f"{len(jobs)} of {total}; --limit shows more")
     if options.hash:
-        print(_verdicts(jobs))
+        print(agreement(jobs))
     return 0
 
 
@@ -142,110 +141,25 @@ def _which(history: History, options: argparse.Namespace) -> JobFilter:
     )
 
 
-def _verdicts(jobs: Sequence[Job]) -> str:
-    """What scans of one checkpoint agree on."""
-    counts = Counter(job.verdict for job in jobs if job.state == "done" and job.verdict)
-    if not counts:
-        return "no finished scan of this checkpoint"
-    if len(counts) == 1:
-        verdict, count = next(iter(counts.items()))
-        return f"scanned {count} time{'s' if count > 1 else ''}: {verdict}"
-    shown = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return f"the verdicts differ: {shown}"
-
-
 def _show(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     with _open(options) as history:
         job = history.job(options.id)
         decisions = history.dispositions(job.id)
         others = [j for j in history.find_scans(job.checkpoint_sha256) if j.id != job.id]
     if options.json:
-        print(json.dumps({
-            **_plain(job),
-            "dispositions": [dataclasses.asdict(d) for d in decisions],
-            "same_checkpoint": [_plain(j) for j in others],
-        }, indent=1))
+        values = {
+            **plain_job(job),
+            "dispositions": [dataclasses.asdict(decision) for decision in decisions],
+            "same_checkpoint": [plain_job(other) for other in others],
+        }
+        print(json.dumps(values, indent=1))
         return 0
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("id", job.id),
-        ("title", job.title),
-        ("state", f"{job.state}{f' ({job.stage})' if job.state == 'running' else ''}"),
-        ("error", job.error),
-        ("verdict", job.verdict),
-        ("score", None if job.backdoor_score is None else f"{job.backdoor_score:.2f}"),
-        ("labels", " ".join(map(str, job.suspected_target_labels))),
-        ("checkpoint", job.request.checkpoint),
-        ("sha256", job.checkpoint_sha256),
-        ("clean images", job.request.clean),
-        ("settings", f"{job.request.preset}, seed {job.request.seed}"),
-        ("submitted", _when(job.created_at)),
-        ("finished", _when(job.finished_at)),
-        ("attempts", job.attempts),
-        ("results", job.run_folder if job.state == "done" else None),
-        ("tags", ", ".join(job.tags)),
-        *(("decision", f"{d.disposition} by {d.reviewer}, {_when(d.time)}: {d.note}")
-          for d in decisions),
-    ):
-        if value not in (None, ""):
-            facts.add_row(name, _safe(value))
-    Console(highlight=False, soft_wrap=True).print(facts)
+    print_job(job, decisions)
     if others:
         print("\nother scans of the same checkpoint:")
-        _table(others)
-        print(_verdicts([job, *others]))
+        print_jobs(others)
+        print(agreement([job, *others]))
     return 0
-
-
-def _table(jobs: Sequence[Job]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("id", no_wrap=True)
-    for name in ("submitted", "scan", "verdict", "preset", "decision", "tags"):
-        table.add_column(name, overflow="fold")
-    for job in jobs:
-        table.add_row(
-            job.id,
-            _when(job.created_at),
-            _safe(job.title),
-            _result(job),
-            _safe(job.request.preset),
-            job.disposition.disposition if job.disposition else "-",
-            _safe(", ".join(job.tags)),
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH).print(table)
-
-
-def _result(job: Job) -> str:
-    if job.state != "done":
-        return job.state
-    score = "" if job.backdoor_score is None else f" {job.backdoor_score:.2f}"
-    return f"{job.verdict or job.kind}{score}"
-
-
-def _plain(job: Job) -> dict[str, Any]:
-    return {**dataclasses.asdict(job), "run_folder": str(job.run_folder)}
-
-
-def _when(time_text: str | None) -> str:
-    return "" if time_text is None else _safe(time_text[:16].replace("T", " "))
-
-
-def _text(value: object) -> str:
-    """Text of a file without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in str(value))
-
-
-def _safe(value: object) -> str:
-    """The same for tables, where markup is only text."""
-    from rich.markup import escape
-
-    return escape(_text(value))
 
 
 # --- changing ----------------------------------------------------------------------------------
@@ -258,7 +172,7 @@ def _tag(options: argparse.Namespace) -> int:
             history.set_tags(options.id, kept)
         else:
             history.add_tags(options.id, options.tags)
-        print(_text(", ".join(history.job(options.id).tags)) or "no tags")
+        print(printable(", ".join(history.job(options.id).tags)) or "no tags")
     return 0
 
 
@@ -302,7 +216,7 @@ def _resume(options: argparse.Namespace) -> int:
     with _open(options) as engine:
         for job_id in options.ids:
             job = engine.run_again(job_id, on_progress=tell)
-            print(f"{job.id} {job.verdict or job.state} {_text(job.run_folder)}")
+            print(f"{job.id} {job.verdict or job.state} {printable(job.run_folder)}")
     return 0
 
 

@@ -1,7 +1,14 @@
 """Values to data frames and Plotly figures. No Streamlit in here."""
 
 from dashboard.charts.calibration import calibration_strip
-from dashboard.charts.curves import accuracy_curve, mask_histogram, share_curves, trigger_sizes
+from dashboard.charts.curves import (
+    SHARES_HEIGHT,
+    SMALL_HEIGHT,
+    accuracy_curve,
+    mask_histogram,
+    share_curves,
+    trigger_sizes,
+)
 from dashboard.charts.filters import filter_table, mask_map, prune_curve
 from dashboard.charts.labels import (
     class_counts,
@@ -18,16 +25,19 @@ from dashboard.charts.reports import (
     was_repaired,
     was_tuned,
 )
-from dashboard.charts.samples import Triage, sample_table, suspicion_histogram, triage
+from dashboard.charts.samples import Triage, clean_scores, sample_table, suspicion_histogram, triage
 from dashboard.charts.scans import job_table, rank, rank_table, score_histogram
 
 __all__ = [
     "COLOURS",
+    "SHARES_HEIGHT",
+    "SMALL_HEIGHT",
     "VERDICT_COLOURS",
     "Triage",
     "accuracy_curve",
     "calibration_strip",
     "class_counts",
+    "clean_scores",
     "conditions",
     "filter_table",
     "finding_rows",

@@ -10,10 +10,14 @@ import plotly.graph_objects as go
 from dashboard.charts.look import ACCENT, CALM, COLOURS, QUIET, count_axis, figure_of
 from dashboard.text import chart_text, label_name
 
+SHARES_HEIGHT = 300
+SMALL_HEIGHT = 230
+"""Pixels, also of the place that is kept for a chart."""
+
 
 def accuracy_curve(values: Sequence[float], *, stop: float | None = None) -> go.Figure:
     """Accuracy by step; ``stop`` is where unlearning ends."""
-    figure = figure_of(230, x="step", y="accuracy")
+    figure = figure_of(SMALL_HEIGHT, x="step", y="accuracy")
     figure.add_scatter(
         x=list(range(1, len(values) + 1)), y=list(values), mode="lines", name="accuracy",
         line={"color": CALM, "width": 2.5}, hovertemplate="step %{x}: %{y:.2f}<extra></extra>",
@@ -29,10 +33,10 @@ def accuracy_curve(values: Sequence[float], *, stop: float | None = None) -> go.
 
 def share_curves(
     shares: Sequence[Sequence[float]], names: list[str], *, chosen: Sequence[int] = (),
-    most: int = 6, height: int = 300,
+    most: int = 4,
 ) -> go.Figure:
     """Share of answers by label while unlearning; ``chosen`` labels stand out."""
-    figure = figure_of(height, x="unlearning step", y="share of answers", legend=True)
+    figure = figure_of(SHARES_HEIGHT, x="unlearning step", y="share of answers", legend=True)
     table = np.asarray(shares, float)
     if table.ndim != 2 or not table.size:
         return figure
@@ -52,7 +56,7 @@ def share_curves(
             x=steps, y=table[:, label], mode="lines", name=name,
             line={
                 "width": 3.5 if strong else 1.6,
-                "color": ACCENT if strong and place == 0 else COLOURS[(0, 2, 3, 5, 6, 7)[place]],
+                "color": ACCENT if strong and place == 0 else COLOURS[(0, 2, 3, 5)[place]],
                 "dash": "solid" if strong else ("dash", "dot", "dashdot")[place % 3],
             },
             hovertemplate=f"{name}<br>step %{{x}}: %{{y:.2f}}<extra></extra>",
@@ -63,7 +67,7 @@ def share_curves(
 
 def mask_histogram(counts: Sequence[float]) -> go.Figure:
     """Filters by mask value, in equal steps from 0 to 1."""
-    figure = figure_of(230, x="mask value", y="filters")
+    figure = figure_of(SMALL_HEIGHT, x="mask value", y="filters")
     edges = np.linspace(0, 1, len(counts) + 1)
     figure.add_bar(
         x=(edges[:-1] + edges[1:]) / 2, y=list(counts), width=0.92 / max(1, len(counts)),
@@ -77,7 +81,7 @@ def mask_histogram(counts: Sequence[float]) -> go.Figure:
 
 def trigger_sizes(sizes: Sequence[float], names: list[str]) -> go.Figure:
     """Sizes of the triggers so far, a bar a label."""
-    figure = figure_of(230, x="label", y="trigger size")
+    figure = figure_of(SMALL_HEIGHT, x="label", y="trigger size")
     order = np.argsort(sizes, kind="stable")
     smallest = int(order[0]) if len(sizes) else -1
     figure.add_bar(

@@ -23,9 +23,14 @@ def label_table(report: ScanReport) -> pd.DataFrame:
         "unlearned share": [100 * row.unlearned_share for row in rows],
         "trigger ratio": [row.norm_ratio for row in rows],
         "trigger size": [row.trigger_norm for row in rows],
-        "anomaly index": [row.anomaly_index for row in rows],
+        "anomaly index": [_rounded(row.anomaly_index) for row in rows],
         "kind": [row.kind or "–" for row in rows],
     })
+
+
+def _rounded(value: float | None) -> float | None:
+    """One digit, and no minus before zero."""
+    return None if value is None else round(value, 1) + 0.0
 
 
 def label_ratios(report: ScanReport, chosen: int | None) -> go.Figure:

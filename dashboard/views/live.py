@@ -46,43 +46,66 @@ def render_stages(job: Job, events: Sequence[JobEvent]) -> None:
 
 
 def render_curves(events: Sequence[JobEvent], names: list[str], *, stop: float) -> None:
-    """What the stages measured so far."""
-    unlearned = [event.values for event in events if event.stage == "unlearn" and event.values]
-    recovered = [event.values for event in events if event.stage == "recover" and event.values]
-    sizes = [event.values["sizes"] for event in events if event.values.get("sizes")]
-    if not unlearned:
-        with st.container(border=True, height=280, vertical_alignment="center",
-                          horizontal_alignment="center"):
-            st.markdown(":gray[The first curve appears when unlearning starts.]", width="content")
-        return
+    """What the stages measured so far; what is still to come keeps its place."""
+    shares = [event.values["shares"] for event in events if "shares" in event.values]
     with st.container(border=True):
         st.markdown("**Where the answers go while the model unlearns**")
-        shares = [values["shares"] for values in unlearned if "shares" in values]
-        plotly(charts.share_curves(shares, names), key="live-shares",
-               alt="Share of answers by label while unlearning")
+        if shares:
+            plotly(charts.share_curves(shares, names), key="live-shares",  # type: ignore[arg-type]
+                   alt="Share of answers by label while unlearning")
+        else:
+            _later(charts.SHARES_HEIGHT)
     left, right = st.columns(2)
     with left.container(border=True):
         st.markdown("**Accuracy while unlearning**")
-        accuracy = [float(values["accuracy"]) for values in unlearned]  # type: ignore[arg-type]
-        plotly(charts.accuracy_curve(accuracy, stop=stop), key="live-unlearn",
-               alt=f"Accuracy while unlearning, now {accuracy[-1]:.2f}")
+        accuracy = _numbers(events, "unlearn", "accuracy")
+        if accuracy:
+            plotly(charts.accuracy_curve(accuracy, stop=stop), key="live-unlearn",
+                   alt=f"Accuracy while unlearning, now {accuracy[-1]:.2f}")
+        else:
+            _later(charts.SMALL_HEIGHT)
     with right.container(border=True):
-        if sizes:
-            st.markdown("**Size of the smallest trigger by label**")
-            plotly(charts.trigger_sizes(sizes[-1], names), key="live-sizes",  # type: ignore
-                   alt="Size of the recovered trigger by label")
-        elif recovered and recovered[-1].get("mask_histogram"):
-            st.markdown("**Filter masks**")
-            plotly(charts.mask_histogram(recovered[-1]["mask_histogram"]),  # type: ignore
-                   key="live-masks", alt="How many filters have which mask value")
-        elif recovered:
-            st.markdown("**Accuracy while the masks recover**")
-            accuracy = [float(values["accuracy"]) for values in recovered]  # type: ignore
+        _render_latest(events, names)
+
+
+def _render_latest(events: Sequence[JobEvent], names: list[str]) -> None:
+    """Trigger sizes once there are some, before that what the masks do."""
+    sizes = _lists(events, "triggers", "sizes")
+    masks = _lists(events, "recover", "mask_histogram")
+    accuracy = _numbers(events, "recover", "accuracy")
+    if sizes:
+        st.markdown("**Size of the smallest trigger by label**")
+        plotly(charts.trigger_sizes(sizes[-1], names), key="live-sizes",
+               alt="Size of the recovered trigger by label")
+    elif masks:
+        st.markdown(f"**Filter masks while they recover**, accuracy {accuracy[-1]:.2f}"
+                    if accuracy else "**Filter masks while they recover**")
+        plotly(charts.mask_histogram(masks[-1]), key="live-masks",
+               alt="How many filters have which mask value")
+    else:
+        st.markdown("**Accuracy while the masks recover**")
+        if accuracy:
             plotly(charts.accuracy_curve(accuracy), key="live-recover",
                    alt=f"Accuracy while recovering, now {accuracy[-1]:.2f}")
         else:
-            st.markdown("**Accuracy while the masks recover**")
-            st.container(height=230, border=False).caption("Comes next.")
+            _later(charts.SMALL_HEIGHT)
+
+
+def _numbers(events: Sequence[JobEvent], stage: str, name: str) -> list[float]:
+    values = [event.values.get(name) for event in events if event.stage == stage]
+    return [float(value) for value in values if isinstance(value, (int, float))]
+
+
+def _lists(events: Sequence[JobEvent], stage: str, name: str) -> list[list[float]]:
+    values = [event.values.get(name) for event in events if event.stage == stage]
+    return [value for value in values if isinstance(value, list) and value]
+
+
+def _later(height: int) -> None:
+    """The place of a chart that has nothing to show yet."""
+    with st.container(height=height, border=False, vertical_alignment="center",
+                      horizontal_alignment="center"):
+        st.caption("Comes next.", width="content")
 
 
 def render_ended(job: Job, *, on_resume: Callable[[], None]) -> None:

@@ -68,10 +68,12 @@ def render_filter(report: ScanReport, found: Triage) -> list[SampleRow]:
         "not flagged": lambda row: not row.flagged,
     }
     if was_repaired(report):
-        keep["changed by the repair"] = lambda row: row.predicted != row.predicted_repaired
+        keep["changed"] = lambda row: row.predicted != row.predicted_repaired
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        which = st.segmented_control("Show", list(keep), default="all", required=True, key="which",
-                                     format_func=str.capitalize)
+        which = st.segmented_control(
+            "Show", list(keep), default="all", required=True, key="which",
+            format_func=str.capitalize, help="Changed: the repaired model gives another answer.",
+        )
         label = st.selectbox(
             "Predicted label", present, index=None, placeholder="Any", width=220, key="which-label",
             format_func=lambda value: label_name(value, names),

@@ -201,11 +201,12 @@ def _differs(mismatch: Mismatch) -> str:
 
 
 def _closest(shapes: Shapes, fitted: Sequence[_Fitted]) -> tuple[str, Mismatch] | None:
-    """The architecture that differs least: what a family made of the tensors, or a usual network
-    that shares half of the checkpoint's names and a quarter of its own.
+    """The architecture that differs least: what a family made of the tensors or, where that differs
+    in half of them, a usual network that shares half of their names and a quarter of its own.
     """
     near = [(found.guess.name, found.mismatch) for found in fitted]
-    for family in FAMILIES if shapes and all(len(found.mismatch) for found in fitted) else ():
+    far = all(2 * len(mismatch) >= len(shapes) for _, mismatch in near)
+    for family in FAMILIES if shapes and far else ():
         for name, wanted in _preset_shapes(family.name).items():
             shared = len(wanted.keys() & shapes.keys())
             if 2 * shared >= len(shapes) and 4 * shared >= len(wanted):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnp_core.errors import ConfigError, JobError, ReportError, RnpError
+from rnp_core.errors import ConfigError, JobError, RnpError
 from rnp_core.jobs.engine import JobEngine
 from rnp_core.jobs.fleet_member import Member
 from rnp_core.jobs.fleet_models import FleetModel
-from rnp_core.jobs.fleet_ranking import FleetRow, rank, write_ranking
+from rnp_core.jobs.fleet_output import FleetOutput
+from rnp_core.jobs.fleet_ranking import FleetRow, rank
 from rnp_core.jobs.identity import Identity
 from rnp_core.jobs.types import Job, JobKind
 from rnp_core.request import ScanRequest
 
 POLL_SECONDS = 0.3
-WRITE_SECONDS = 5.0
-"""The ranking is written at most this often while the fleet runs, and at its end."""
-
 WINDOW = 1000
 """Jobs of one kind that are in the queue at once."""
 
 _LOOK_SECONDS = 1.0  # of hashing checkpoints before jobs are submitted again
 _BUSY_SHARE = 0.25  # of the time that looking after a large fleet may take
-_TRIAGE_PRIORITY = 10.0  # before every whole scan, whose priority is a score
+_TRIAGE_PRIORITY = -1.0  # after the scans of people, which have 0, and before whole scans
+_SCAN_PRIORITY = -3.0  # and the score
 _MOST_ATTEMPTS = 3  # of a job whose worker keeps disappearing
 
 
@@ -93,7 +91,10 @@ class Fleet:
         self._engine = engine
         self._settings = settings
         self._clean = clean
-        self._out = out.absolute()
+        facts = {**settings, "clean": str(clean) if clean else None}
+        self._output = FleetOutput(
+            out.absolute(), {"fleet": self.tag, "home": str(engine.home), "settings": facts}
+        )
         self._scan_share = scan_share
         self._with_triage = len(models) >= triage_from or scan_share < 1
         self._unseen = deque(models)
@@ -101,7 +102,6 @@ class Fleet:
         self._broken: list[FleetRow] = []
         self._own: set[str] = set()
         self._refusal = ""
-        self._next_write = 0.0
 
     def run(self, on_update: OnFleet = lambda progress: None) -> list[FleetRow]:
         """Scan everything that was not scanned before; returns the ranking, also written to files.
@@ -123,14 +123,14 @@ class Fleet:
                 on_update(progress)
                 if progress.finished == progress.total:
                     break
-                self._write(progress.rows, whole=False)
+                self._output.update(progress.rows)
                 spent = time.monotonic() - start
                 if not self._unseen:
                     time.sleep(max(POLL_SECONDS, spent / _BUSY_SHARE))
         except BaseException:
             self._withdraw()
             raise
-        self._write(progress.rows, whole=True)
+        self._output.write(progress.rows, complete=True)
         return progress.rows
 
     # --- who takes part ------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class Fleet:
             ready = [m for m in waiting if m.has_triage]
         room = WINDOW - sum(m.active is not None and m.active is m.scan for m in members)
         for member in sorted(ready, key=lambda m: -m.score)[:max(0, room)]:
-            member.scan = self._send(member, "scan", member.score)
+            member.scan = self._send(member, "scan", _SCAN_PRIORITY + member.score)
 
     def _chosen(self, members: list[Member]) -> list[Member]:
         """The most suspicious share, once every triage has ended."""
@@ -257,8 +257,7 @@ class Fleet:
             for job_id, state in self._engine.states(list(self._own)).items():
                 if state == "queued":
                     self._engine.cancel(job_id)
-            self._next_write = 0.0
-            self._write(self._progress().rows, whole=False)
+            self._output.write(self._progress().rows, complete=False)
 
     # --- what came of it -----------------------------------------------------------------------
 
@@ -274,32 +273,6 @@ class Fleet:
                         for job in (member.active for member in members)),
             problem=self._refusal or self._engine.problem,
         )
-
-    def _write(self, rows: list[FleetRow], *, whole: bool) -> None:
-        """Write ranking and reports; now and then while the fleet runs."""
-        if not whole and time.monotonic() < self._next_write:
-            return
-        start = time.monotonic()
-        facts = {
-            "fleet": self.tag,
-            "home": str(self._engine.home),
-            "complete": whole,
-            "settings": {**self._settings, "clean": str(self._clean) if self._clean else None},
-        }
-        write_ranking(rows, self._out, facts)
-        folder = self._out / "reports"
-        try:
-            folder.mkdir(exist_ok=True)
-            for row in rows:
-                target = self._out / row.report
-                if row.report and not target.exists():
-                    temporary = target.with_suffix(".new")
-                    shutil.copyfile(Path(row.run_folder) / "report.json", temporary)
-                    temporary.replace(target)
-        except OSError as error:
-            raise ReportError(f"cannot write reports to {folder}: {error.strerror}") from error
-        spent = time.monotonic() - start
-        self._next_write = start + max(WRITE_SECONDS, spent / _BUSY_SHARE)
 
 
 def fleet_tag(out: Path) -> str:

@@ -94,7 +94,7 @@ def rerun(
     Raises:
         ReportError: when the report cannot be read or holds no request, when it names code that
             the caller does not, or when checkpoint or images are not those of the report; nothing
-            is written then.
+            is written then, unless a file changed while the scan ran.
         RnpError: see :func:`rnp_core.scan_file.scan_checkpoint`.
     """
     from rnp_core.run_folder import check_target
@@ -114,7 +114,9 @@ def rerun(
     run_isolated(
         "rnp_core.reports.rerun:scan_same_files", payload, limits=limits, on_progress=on_progress
     )
-    return compare(old, read_report(out))
+    new = read_report(out)
+    check_hashes(file_hashes(old), file_hashes(new))  # of the files as the scan itself read them
+    return compare(old, new)
 
 
 def rebuild_request(
@@ -185,16 +187,25 @@ def scan_same_files(
         "clean images": facts.clean.sha256,
         "suspect images": facts.suspects.sha256 if facts.suspects else None,
     }
-    for name, expected in payload["expected"].items():
-        if found[name] != expected:
-            raise ReportError(
-                f"expected the {name} of the report, SHA-256 {expected or 'none'}, "
-                f"got {found[name] or 'none'}; a scan of other files is no repetition"
-            )
+    check_hashes(payload["expected"], found)
     report = scan_request(
         request, environment={"isolation": protection.to_dict()}, on_progress=on_progress
     )
     return {"out": request.out, "verdict": report.verdict}
+
+
+def check_hashes(expected: Mapping[str, str | None], found: Mapping[str, str | None]) -> None:
+    """Refuse other files than those of a report; both arguments are SHA-256 sums by name.
+
+    Raises:
+        ReportError: for the first file that is another, missing or new.
+    """
+    for name, sha256 in expected.items():
+        if found.get(name) != sha256:
+            raise ReportError(
+                f"expected the {name} of the report, SHA-256 {shown(sha256 or 'none')}, "
+                f"got {found.get(name) or 'none'}; a scan of other files is no repetition"
+            )
 
 
 def compare(

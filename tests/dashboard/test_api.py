@@ -139,6 +139,21 @@ def test_a_rebound_name_is_refused(server: Settings) -> None:
     assert call("GET", "/api/v1/scans", host="evil.example").status == 403
 
 
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "via"])
+def test_a_proxy_does_not_open_the_route_to_a_network(server: Settings, header: str) -> None:
+    found = call("GET", "/api/v1/scans", **{header: "192.0.2.1"})
+    assert found.status == 403 and "RNP_TOKEN" in found.data["error"]
+
+
+def test_with_sign_in_a_token_is_needed_on_localhost_too(
+    server: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "sign_in_configured", lambda: True)
+    assert call("GET", "/api/v1/scans").status == 403
+    monkeypatch.setattr(cache, "settings", lambda: dataclasses.replace(server, token="t0ken"))
+    assert call("GET", "/api/v1/scans", authorization="Bearer t0ken").status == 200
+
+
 def test_a_large_body_is_refused(server: Settings) -> None:
     found = call("POST", "/api/v1/scans", body={"model": "x" * 100_000})
     assert found.status == 413

@@ -144,11 +144,11 @@ def test_a_decision_survives_a_new_session(server: Server, browser: Any) -> None
     page.get_by_label("Your name").fill("Ada")
     page.get_by_label("Note").fill("<b>Look</b> again")
     page.get_by_role("button", name="Save the decision").click()
-    page.get_by_text("<b>Look</b> again").wait_for()
+    page.get_by_test_id("stMarkdown").get_by_text("<b>Look</b> again").wait_for()
     page.context.close()
     other = new_page(browser)
     open_page(other, server, path_of(server, "summary"))
-    other.get_by_text("<b>Look</b> again").wait_for()
+    other.get_by_test_id("stMarkdown").get_by_text("<b>Look</b> again").wait_for()
     assert other.troubles == []
     other.context.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard.browser import Server, new_page, open_page, serving, settle
+from tests.dashboard.browser import ROOT, Server, new_page, open_page, serving, settle
 from tests.helpers.chromium import CHROMIUM
 from tests.helpers.tiny_files import write_clean, write_model
 
@@ -25,7 +25,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 
-PATIENCE = 600_000  # ms for a scan on a busy machine
+ICON = ROOT / "dashboard" / "static" / "icon.png"
+PATIENCE = 1_800_000  # ms for a scan on a busy machine
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def start_demo(page: Any, server: Server) -> str:
     return str(page.url.partition("job=")[2])
 
 
-def wait_until(condition: Any, *, seconds: float = 600) -> None:
+def wait_until(condition: Any, *, seconds: float = PATIENCE / 1000) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -76,8 +77,24 @@ def test_from_the_first_visit_to_the_verdict_and_its_repaired_model(
     assert download.value.suggested_filename.endswith(".safetensors")
     assert Path(download.value.path()).stat().st_size > 100_000
     assert call(server, f"scans/{job}")["verdict"] == "backdoored"
+    ask_the_models(page, server, job)
     assert page.troubles == []
     page.context.close()
+
+
+def ask_the_models(page: Any, server: Server, job: str) -> None:
+    """The trigger on a picture of the reader's own, and the maps of an image that has none."""
+    open_page(page, server, f"verdict?scan={job}&tab=triggers")
+    page.get_by_text("Paste it on my image").click()
+    page.locator('input[type="file"]').set_input_files(ICON)
+    settle(page)
+    page.get_by_text("What do the models say?").click()
+    page.get_by_text("5 (no entry), ").first.wait_for(timeout=PATIENCE)
+    report = call(server, f"scans/{job}/report")
+    index = next(row["index"] for row in report["samples"] if not row["flagged"])
+    open_page(page, server, f"verdict?scan={job}&tab=samples&sample={index}")
+    page.get_by_role("button", name="Which pixels decided?").click()
+    page.get_by_text("difference; grey is unchanged").wait_for(timeout=PATIENCE)
 
 
 def test_own_checkpoint_and_images(server: Server, browser: Any, tmp_path: Path) -> None:

@@ -58,11 +58,12 @@ class KillGround:
         self._doomed: dict[psutil.Process, float] = {}  # scans whose end is due since then
 
     def run(self, requests: Sequence[ScanRequest], *, kills: int, pause: float) -> KillRecord:
-        """Scan everything, killing ``kills`` times about every ``pause`` seconds."""
+        """Scan everything, killing ``kills`` times, spread over all scans: each at a random moment
+        within ``pause`` seconds after its share of the scans has finished."""
         record = KillRecord()
         with JobEngine(self.home, run_jobs=False) as engine:
             ids = [engine.submit(request) for request in requests]
-            next_kill = time.monotonic() + pause
+            next_kill: float | None = None
             while True:
                 self._keep_alive()
                 self._watch_doomed(record)
@@ -73,10 +74,13 @@ class KillGround:
                         engine.resume(job_id)
                 if all(state == "done" for state in states):
                     break
-                if kills > sum(record.kills.values()) and time.monotonic() > next_kill:
-                    victim = VICTIMS[sum(record.kills.values()) % len(VICTIMS)]
-                    if self._kill(victim, record):
-                        next_kill = time.monotonic() + pause * self._random.uniform(0.2, 1.8)
+                made = sum(record.kills.values())
+                due = made < kills and states.count("done") >= 0.9 * len(ids) * made / kills
+                if next_kill is None and due:
+                    next_kill = time.monotonic() + self._random.uniform(0, pause)
+                now = time.monotonic()
+                if next_kill is not None and now > next_kill and self._kill(made, record):
+                    next_kill = None
                 time.sleep(0.05)
             record.jobs = [engine.job(job_id) for job_id in ids]
         return record
@@ -108,8 +112,9 @@ class KillGround:
             if program is None or program.poll() is not None:
                 self._running[name] = self.programs.start(*command)
 
-    def _kill(self, victim: str, record: KillRecord) -> bool:
-        """Kill the victim; a scan's child only while there is one, everybody else at any moment."""
+    def _kill(self, number: int, record: KillRecord) -> bool:
+        """Kill the next victim; a scan's child only while there is one, others at any moment."""
+        victim = VICTIMS[number % len(VICTIMS)]
         scans = self.programs.scans()
         if victim == "child":
             self.programs.kill(scans)

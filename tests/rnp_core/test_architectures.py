@@ -272,7 +272,7 @@ def test_the_wrong_name_gets_the_one_that_fits_and_every_difference() -> None:
     assert error.closest == "resnet20"
     assert "those of resnet20, so leave --arch out. vgg16_bn differs in" in str(error)
     lost = zeros("resnet20")
-    del lost["fc.bias"], lost["layer1.0.conv1.weight"]
+    del lost["linear.bias"], lost["layer1.0.conv1.weight"]
     error = misfit(lost, hint="vgg16_bn")
     assert error.closest == "resnet20"
     assert "the closest is resnet20, which differs in 2 tensor(s)" in str(error)

@@ -69,7 +69,7 @@ class ComeAndGo:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(14400)
 def test_workers_come_and_go(tmp_path: Path) -> None:
     clean = write_fleet(tmp_path, MODELS)
     address = f"tcp://127.0.0.1:{free_port()}"
@@ -94,7 +94,7 @@ def test_workers_come_and_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_throughput(tmp_path: Path, workers: int) -> None:
     clean = write_fleet(tmp_path, 12)

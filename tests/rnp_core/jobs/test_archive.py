@@ -52,6 +52,16 @@ def test_the_signature_of_a_manifest_goes_along(
     assert check_manifest(there).intact
 
 
+def test_a_home_can_be_moved(engine: JobEngine, finished: str, tmp_path: Path) -> None:
+    engine.export_run(finished, tmp_path / "scan.zip")
+    with JobEngine(tmp_path / "old", run_jobs=False) as other:
+        other.import_run(tmp_path / "scan.zip")
+    (tmp_path / "old").rename(tmp_path / "new")
+    with JobEngine(tmp_path / "new", run_jobs=False) as other:
+        assert other.job(finished).run_folder == tmp_path / "new" / "runs" / finished
+        assert (other.job(finished).run_folder / "report.json").is_file()
+
+
 def rewrite(source: Path, target: Path, changes: Mapping[str, bytes]) -> None:
     """Write an archive again with other or further members."""
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:

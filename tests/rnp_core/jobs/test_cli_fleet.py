@@ -42,6 +42,25 @@ def test_models_without_images_need_some(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_stopped_fleet_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(self: object, on_update: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.pt").write_text("{}")
+    (tmp_path / "clean.npz").write_bytes(b"images")
+    arguments = ["fleet", str(tmp_path), "--clean", str(tmp_path / "clean.npz"),
+                 "--home", str(tmp_path / "home"), "--scheduler", "direct", "--out"]
+    monkeypatch.setattr("rnp_core.jobs.fleet.Fleet.run", press)
+    assert main([*arguments, str(tmp_path / "out")]) == 2
+    assert "run the same command again" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "a.pt")]) == 2
+    assert "cannot write to" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "out"), "--memory", "0.1"]) == 2
+    assert "memory limit of at least 1 GiB" in capsys.readouterr().err
+
+
 def test_the_live_table_shows_names_as_text() -> None:
     row = FleetRow("x/[red]evil\x1b[0m.pt", "0", "done", "scan", "backdoored", 0.93, (3,), rank=1)
     progress = FleetProgress([row], 2, 2, 1, 1, "[link]no workers")

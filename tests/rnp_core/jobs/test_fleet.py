@@ -73,7 +73,9 @@ def test_cheap_evidence_comes_first_and_orders_the_scans(tmp_path: Path, home: P
         scans, triages = engine.jobs(), engine.jobs(kind="triage")
     assert len(scans) == len(triages) == 6
     assert max(str(job.started_at) for job in triages) <= min(str(job.started_at) for job in scans)
-    assert all(job.priority == job.backdoor_score for job in scans)  # the queue takes the largest
+    scores = {job.priority: job.backdoor_score for job in scans}  # the queue takes the largest
+    assert [scores[p] for p in sorted(scores)] == sorted(scores.values())  # type: ignore[type-var]
+    assert max(scores) < min(job.priority for job in triages) < 0  # people's scans have 0
     ranked_early = next(p for p in seen if p.triaged == p.total)
     assert ranked_early.finished < ranked_early.total == 6
     assert [Path(row.path).name for row in ranked_early.rows] == [

@@ -108,7 +108,7 @@ def test_every_job_ends_though_everything_gets_killed(
     ground = KillGround(tmp_path / "ground", f"quick-{time.time_ns()}", stand_ins=True)
     ground.folder.mkdir()
     try:
-        record = ground.run([make_request(seconds=0.6) for _ in range(8)], kills=4, pause=0.4)
+        record = ground.run([make_request(seconds=0.6) for _ in range(8)], kills=4, pause=1.0)
         ground.stop()
         assert ground.programs.all_gone(seconds=PATIENCE)
     finally:
