@@ -15,7 +15,7 @@ from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
 from rnp_core.metrics import above_chance, clean_accuracy, predict
-from rnp_core.model import Normalization, SuspectModel, take_logits
+from rnp_core.model import Normalization, SuspectModel
 
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -199,11 +199,7 @@ def as_suspect_model(
         input_shape=shape,  # type: ignore[arg-type]
         class_names=tuple(class_names),
     )
-    if shape != tuple(wrapped.input_shape):
-        raise DataError(
-            f"expected clean images of shape {tuple(wrapped.input_shape)}, that of the model, "
-            f"got {shape}"
-        )
+    check_shape(wrapped, defense_set.images, "clean")
     try:
         probe = wrapped.copy().float().cpu()
         with torch.no_grad():
@@ -217,6 +213,20 @@ def as_suspect_model(
         probe.num_classes = outputs.shape[1]
         probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:64])
     return _in_fast_layout(probe, defense_set.images[:2])
+
+
+def check_shape(model: SuspectModel, images: Tensor, which: str) -> None:
+    """See that ``images`` ``(N, C, H, W)`` have the shape that ``model`` takes.
+
+    Args:
+        which: what they are, for the message: "clean" or "suspect".
+
+    Raises:
+        DataError: when they have another one.
+    """
+    wanted, got = tuple(model.input_shape), tuple(images.shape[1:])
+    if got != wanted:
+        raise DataError(f"expected {which} images of shape {wanted}, that of the model, got {got}")
 
 
 def _in_fast_layout(model: SuspectModel, images: Tensor) -> SuspectModel:
@@ -306,7 +316,7 @@ def _first_line(error: BaseException) -> str:
 @torch.no_grad()
 def _gives_probabilities(model: SuspectModel, images: Tensor) -> bool:
     """Whether the bare network returns rows in [0, 1] that sum to 1."""
-    outputs = take_logits(model.network((images - model._mean) / model._std)).float()
+    outputs = model.network_output(images).float()
     in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
     return in_range and bool(torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-3))
 

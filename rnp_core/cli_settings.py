@@ -7,7 +7,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from rnp_core.errors import ConfigError
+from rnp_core.errors import ConfigError, reason_of
+from rnp_core.request import DEVICES, PRESETS
 
 
 def path_argument(text: str) -> Path:
@@ -32,8 +33,8 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
         "or mnist",
     )
-    command.add_argument("--preset", choices=("quick", "standard", "thorough"), default="standard")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--preset", choices=PRESETS, default="standard")
+    command.add_argument("--device", choices=DEVICES, default="auto")
     command.add_argument("--threads", type=int, help="CPU threads of each scan (default: all)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
@@ -66,8 +67,7 @@ def _class_names(path: Path | None) -> tuple[str, ...] | None:
     except UnicodeDecodeError as error:
         raise ConfigError(f"expected class names in {path}, it is no UTF-8 text") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read class names from {path}: {reason}") from error
+        raise ConfigError(f"cannot read class names from {path}: {reason_of(error)}") from error
     names = tuple(line.strip() for line in text.rstrip().split("\n"))
     if names == ("",):
         raise ConfigError(f"expected class names in {path}, it is empty")

@@ -45,8 +45,7 @@ class ScanConfig:
     def __post_init__(self) -> None:
         if not 0 < self.holdout_share < 1:
             raise ConfigError(f"expected 0 < holdout_share < 1, got {self.holdout_share}")
-        if self.max_labels < 3:
-            raise ConfigError(f"expected max_labels of at least 3, got {self.max_labels}")
+        check_range(self, "max_labels", 3)
         if not 0 <= self.max_sample_fpr < 1:
             raise ConfigError(f"expected 0 <= max_sample_fpr < 1, got {self.max_sample_fpr}")
         check_range(self, "seed", 0, LARGEST_SEED)

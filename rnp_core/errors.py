@@ -57,3 +57,8 @@ class JobError(RnpError):
 
 class ScanCancelled(RnpError):
     """Raised by a progress callback to stop the running stage; nothing is left half written."""
+
+
+def reason_of(error: Exception) -> str:
+    """What the system says went wrong, without number and path; else the whole message."""
+    return getattr(error, "strerror", None) or str(error)

@@ -86,11 +86,16 @@ class SuspectModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, num_classes)`` of ``images`` ``(N, C, H, W)`` in [0, 1]."""
-        pixels = (images.contiguous() - self._mean) / self._std
-        output = take_logits(self.network(pixels))
+        output = self.network_output(images)
         if self.returns_probabilities:
             output = output.float().clamp_min(torch.finfo(torch.float32).tiny).log()
         return output
+
+    def network_output(self, images: Tensor) -> Tensor:
+        """What the bare network returns for ``images``, ``(N, num_classes)``: normalised, in the
+        memory layout that every network takes, and out of its container.
+        """
+        return take_logits(self.network((images.contiguous() - self._mean) / self._std))
 
     def copy(self) -> SuspectModel:
         """A deep copy in eval mode with gradients off; the way every stage starts."""

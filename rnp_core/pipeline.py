@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnp_core.assembly import as_suspect_model, check_labels
+from rnp_core.assembly import as_suspect_model, check_labels, check_shape
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import DataError
@@ -108,7 +108,8 @@ def scan(
         ScanCancelled: when the callback raises it.
     """
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
-    _check_suspects(suspects, suspect)
+    if suspects is not None:
+        check_shape(suspect, suspects.images, "suspect")
     warning = check_labels(suspect, defense_set)
     findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
@@ -243,14 +244,6 @@ def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet,
     if any(len(part) == 0 for part in parts):
         raise DataError(f"expected more clean images to hold some out, got {len(defense_set)}")
     return defense_set.subset(parts[0]), defense_set.subset(parts[1])
-
-
-def _check_suspects(suspects: SuspectSet | None, model: SuspectModel) -> None:
-    if suspects is not None and tuple(suspects.images.shape[1:]) != tuple(model.input_shape):
-        raise DataError(
-            f"expected suspect images of shape {tuple(model.input_shape)}, those of the model, "
-            f"got {tuple(suspects.images.shape[1:])}"
-        )
 
 
 def _recover(

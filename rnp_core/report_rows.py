@@ -120,8 +120,10 @@ def trigger_rows(
         paths = draw_trigger(trigger, held_out, pictures)
         others = held_out.labels != trigger.label
         labels = held_out.labels[others]
-        before = _hits(model, trigger, held_out.images[others])
-        after = before if repaired is None else _hits(repaired, trigger, held_out.images[others])
+        images = held_out.images[others]
+        triggered = trigger.apply(images) if len(images) else images
+        before = _hits(model, triggered, trigger.label)
+        after = before if repaired is None else _hits(repaired, triggered, trigger.label)
         rows.append(
             TriggerRow(
                 label=trigger.label,
@@ -139,11 +141,11 @@ def trigger_rows(
     return rows
 
 
-def _hits(model: SuspectModel, trigger: RecoveredTrigger, images: Tensor) -> Tensor:
-    """``(N,)`` bool, whether each triggered image is predicted as the trigger's label."""
-    if len(images) == 0:
+def _hits(model: SuspectModel, triggered: Tensor, label: int) -> Tensor:
+    """``(N,)`` bool, whether each triggered image is predicted as ``label``."""
+    if len(triggered) == 0:
         return torch.zeros(0, dtype=torch.bool)
-    return predict(model, trigger.apply(images)) == trigger.label
+    return predict(model, triggered) == label
 
 
 def _share(hits: Tensor) -> float:

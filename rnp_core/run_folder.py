@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rnp_core.errors import ReportError
+from rnp_core.errors import ReportError, reason_of
 from rnp_core.manifest import write_manifest
 from rnp_core.report import ScanReport
 from rnp_core.run_reader import REPAIRED_NAME, REPORT_NAME, THUMBNAILS_NAME, read_report
@@ -56,7 +56,7 @@ def check_target(folder: Path, *, force: bool) -> None:
         with tempfile.NamedTemporaryFile(dir=place, prefix=_PREFIX):
             pass
     except OSError as error:
-        raise ReportError(f"cannot write to {_shown(folder)}: {_reason(error)}") from error
+        raise ReportError(f"cannot write to {_shown(folder)}: {reason_of(error)}") from error
 
 
 def write_run(
@@ -96,7 +96,7 @@ def write_run(
             staging.chmod(0o755)
             staging.replace(folder)
     except (OSError, SafetensorError) as error:
-        raise ReportError(f"cannot write the scan to {folder}: {_reason(error)}") from error
+        raise ReportError(f"cannot write the scan to {folder}: {reason_of(error)}") from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -164,10 +164,6 @@ def _is_content(entry: Path) -> bool:
 
 def _is_no_report(entry: Path) -> bool:
     return entry.name != REPORT_NAME
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _shown(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from rnp_core.errors import ArchitectureError
+from rnp_core.errors import ArchitectureError, reason_of
 
 
 def load_callable(reference: str, num_classes: int) -> nn.Module:
@@ -38,8 +38,9 @@ def load_callable(reference: str, num_classes: int) -> nn.Module:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ArchitectureError(f"cannot read the Python file {path}: {reason}") from error
+        raise ArchitectureError(
+            f"cannot read the Python file {path}: {reason_of(error)}"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
         raise ArchitectureError(f"expected a Python file, got {path}, which is none")
     module = _import_file(path.resolve())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rnp_core.checkpoints.records import printable
-from rnp_core.errors import DataError
+from rnp_core.errors import DataError, reason_of
 from rnp_core.images.archive import SafeZip, open_zip
 from rnp_core.images.budget import Budget
 from rnp_core.images.folder import open_folder
@@ -32,8 +32,7 @@ def open_source(path: Path, budget: Budget) -> Iterator[ImageSource | SafeZip]:
     except FileNotFoundError as error:
         raise DataError(f"expected images at {_shown(path)}, found nothing there") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read images at {_shown(path)}: {reason}") from error
+        raise DataError(f"cannot read images at {_shown(path)}: {reason_of(error)}") from error
     if stat.S_ISDIR(mode):
         yield _not_empty(open_folder(path, budget), path)
         return

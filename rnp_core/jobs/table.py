@@ -115,7 +115,7 @@ class JobTable:
 
     def running(self) -> set[str]:
         """The jobs that run."""
-        return {row[0] for row in self.database.rows("SELECT id FROM jobs WHERE state = 'running'")}
+        return set(self._column("SELECT id FROM jobs WHERE state = 'running'"))
 
     def owners(self) -> set[str]:
         """Whoever runs jobs."""
@@ -124,18 +124,19 @@ class JobTable:
 
     def owned(self, owner: str) -> list[str]:
         """The jobs that ``owner`` runs."""
-        rows = self.database.rows(
+        return self._column(
             "SELECT id FROM jobs WHERE state = 'running' AND coalesce(owner, '') = ?", (owner,)
         )
-        return [row[0] for row in rows]
 
     def cancel_requests(self, owner: str) -> list[str]:
         """Running jobs of this owner that somebody wants cancelled."""
-        rows = self.database.rows(
+        return self._column(
             "SELECT id FROM jobs WHERE state = 'running' AND owner = ? AND cancel_requested",
             (owner,),
         )
-        return [row[0] for row in rows]
+
+    def _column(self, query: str, values: tuple[str, ...] = ()) -> list[str]:
+        return [row[0] for row in self.database.rows(query, values)]
 
     def _job(self, row: sqlite3.Row) -> Job:
         folder = self.home.root / row["run_folder"]

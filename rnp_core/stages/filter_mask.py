@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rnp_core.errors import ConfigError, ModelError
-from rnp_core.model import SuspectModel, take_logits
+from rnp_core.model import SuspectModel
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -84,7 +84,7 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
         if isinstance(module, (*_BATCH_NORMS, *_WEIGHTED, nn.LayerNorm)):
             module.register_forward_hook(record(name), with_kwargs=True)
     with torch.no_grad():
-        logits = take_logits(duplicate.network((images - duplicate._mean) / duplicate._std))
+        logits = duplicate.network_output(images)
     producer = outputs.get(id(logits))
     if (
         producer is None

@@ -94,11 +94,13 @@ def recover_triggers(
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
     for kind, settings in _second_looks(config):
-        if max(scores()) >= enough_score:
+        current = scores()
+        highest = max(current)
+        if highest >= enough_score:
             break
-        if kind == "patch" and used_batch_statistics and max(scores()) < doubtful_score:
+        if kind == "patch" and used_batch_statistics and highest < doubtful_score:
             break
-        ranked = torch.tensor(scores()).argsort(descending=True, stable=True).tolist()
+        ranked = torch.tensor(current).argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, _with_controls(first, leaders, COMPARED_LABELS), settings)
     return found

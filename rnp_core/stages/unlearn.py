@@ -144,10 +144,14 @@ def unlearn(
 
 def use_batch_statistics(model: SuspectModel) -> bool:
     """Put the BatchNorm layers of ``model`` in train mode and nothing else; False without any."""
-    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    found = _batch_norms(model)
     for module in found:
         module.train()
     return bool(found)
+
+
+def _batch_norms(model: SuspectModel) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 @torch.no_grad()
@@ -157,7 +161,7 @@ def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor
     Running statistics are left as they are.
     """
     probe = model.copy()
-    if any(m.training for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+    if any(norm.training for norm in _batch_norms(model)):
         use_batch_statistics(probe)
     batches = list(images.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:  # one image has no batch statistics
@@ -177,7 +181,7 @@ def with_clean_statistics(unlearned: SuspectModel, images: Tensor) -> SuspectMod
         images: ``(N, C, H, W)``, at least two.
     """
     settled = unlearned.copy()
-    norms = [m for m in settled.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = _batch_norms(settled)
     for norm in norms:
         if norm.track_running_stats:
             norm.reset_running_stats()

@@ -23,6 +23,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization
+from rnp_core.stages.filter_mask import find_maskable_layers
 from tests.helpers.models import CLASSES, QuadrantMlp, QuadrantNet, Wrapped, planted_model
 from tests.helpers.sets import quadrant_set
 
@@ -216,6 +217,9 @@ def test_a_network_that_calls_view_keeps_its_memory_layout() -> None:
     strided = SET.images.contiguous(memory_format=torch.channels_last)
     assert clean_accuracy(model, SET) == 1.0
     assert torch.equal(model(strided), model(SET.images))
+    from_strided = as_suspect_model(_Viewing().eval(), DefenseSet(strided, SET.labels))
+    assert clean_accuracy(from_strided, SET) == 1.0
+    assert find_maskable_layers(from_strided, strided[:2])
     fast = as_suspect_model(QuadrantNet().eval(), SET).network.conv.weight  # type: ignore
     assert fast.is_contiguous(memory_format=torch.channels_last)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rnp_core import cli_history
 from rnp_core.cli import main
 from rnp_core.jobs import JobEngine
+from rnp_core.jobs.types import DISPOSITIONS, JOB_STATES
 from tests.rnp_core.jobs.conftest import MakeRequest, ScanAtOnce
 
 Rnp = Callable[..., str]
@@ -116,3 +118,9 @@ def test_a_scan_that_was_cancelled_runs_again(
         assert said.out.split()[:2] == [job_id, "backdoored"] and "unlearn" in said.err
         assert engine.job(job_id).state == "done" and engine.job(other).state == "queued"
     assert "is done; only failed" in rnp("resume", job_id, code=2)
+
+
+def test_the_choices_are_those_of_the_history() -> None:
+    """They are written twice, so that the help of the program need not load the engine."""
+    assert cli_history._STATES == JOB_STATES
+    assert cli_history._DECISIONS == DISPOSITIONS
