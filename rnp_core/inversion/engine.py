@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError, DataError
+from rnp_core.inversion.fold import fold_batch_norms
 from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
@@ -105,7 +106,7 @@ def invert(
         raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
-    network = model.copy()
+    network = fold_batch_norms(model, defense_set.images[:2])
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels)).repeat_interleave(batch)
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]

@@ -11,17 +11,15 @@ silent instead of passing a constant on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rnp_core.errors import ConfigError, ModelError
+from rnp_core.layers import WEIGHTED, trace_layers
 from rnp_core.model import SuspectModel
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -55,46 +53,20 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
     Raises:
         ModelError: when the network has no layer to mask.
     """
-    duplicate = model.copy()
-    outputs: dict[int, str] = {}
-    kept: list[Tensor] = []  # keeps outputs alive so that an id is never used twice
-    order: list[str] = []
-    followed_by_norm: set[str] = set()
-
-    def record(name: str) -> Callable[..., None]:
-        def hook(
-            module: nn.Module,
-            inputs: tuple[object, ...],
-            named_inputs: dict[str, object],
-            output: object,
-        ) -> None:
-            source = id(inputs[0] if inputs else named_inputs.get("input"))
-            if isinstance(module, _BATCH_NORMS) and module.affine and source in outputs:
-                followed_by_norm.add(outputs[source])
-            if isinstance(output, Tensor):
-                outputs[id(output)] = name
-                kept.append(output)
-            if name not in order:
-                order.append(name)
-
-        return hook
-
-    modules = dict(duplicate.network.named_modules())
-    for name, module in modules.items():
-        if isinstance(module, (*_BATCH_NORMS, *_WEIGHTED, nn.LayerNorm)):
-            module.register_forward_hook(record(name), with_kwargs=True)
-    with torch.no_grad():
-        logits = duplicate.network_output(images)
-    producer = outputs.get(id(logits))
-    if (
-        producer is None
-    ):  # something without parameters makes the output: drop the last linear layer
-        weighted = [name for name in order if isinstance(modules[name], _WEIGHTED)]
+    trace = trace_layers(model, images)
+    modules = dict(model.network.named_modules())
+    followed_by_norm = {
+        layer for layer, norm in trace.norm_of.items() if getattr(modules[norm], "affine", False)
+    }
+    producer = trace.logits_layer
+    if producer is None:
+        # something without parameters makes the output: drop the last linear layer
+        weighted = [name for name in trace.calls if isinstance(modules[name], WEIGHTED)]
         producer = weighted[-1] if weighted else None
 
-    parameters = dict(duplicate.network.named_parameters())
+    parameters = dict(model.network.named_parameters())
     layers = []
-    for name in order:
+    for name in trace.calls:
         module = modules[name]
         weight = parameters.get(f"{name}.weight")  # None if computed, or shared with a layer before
         if name in followed_by_norm or name == producer or weight is None:
