@@ -86,7 +86,7 @@ def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding
     parts = []
     if row.kind:
         parts.append(
-            f"a {row.kind} trigger of {row.norm_ratio:.2f} times the median size sends other "
+            f"its {row.kind} trigger, {row.norm_ratio:.2f} times the median size, sends other "
             "classes to it"
         )
     parts.append(f"the unlearned model sends {row.unlearned_share:.0%} of clean images to it")

@@ -14,7 +14,6 @@ from scripts.docs_pages import PAGES, page, reference
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.slow
 def test_the_tutorial_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DOCS.parent)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text("utf-8"), re.S)
