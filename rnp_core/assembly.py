@@ -152,7 +152,7 @@ def assemble(
                 class_names=tuple(class_names),
             )
             try:
-                model.returns_probabilities = _gives_probabilities(model, screen.images)
+                model.returns_probabilities = _gives_probabilities(model, screen.images[:16])
                 tried.append((clean_accuracy(model, screen), -len(tried), model))
             except _FAILURES as error:
                 problem = _first_line(error)
@@ -211,7 +211,7 @@ def as_suspect_model(
         raise ModelError(f"expected a classifier of at least 2 classes, got {outputs.shape[1]}")
     if not given:
         probe.num_classes = outputs.shape[1]
-        probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:64])
+        probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:16])
     return _in_fast_layout(probe, defense_set.images[:2])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError, DataError
-from rnp_core.inversion.fold import fold_batch_norms
+from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError
+from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
@@ -178,7 +179,7 @@ def _candidate(
     chosen: Mapping[str, list[int]] = {}
     for layer, index, _ in order[:count]:
         chosen.setdefault(layer, []).append(index)  # type: ignore[attr-defined]
-    pruned = prune_filters(model, chosen)
+    pruned = fold_batch_norms(prune_filters(model, chosen), defense_set.images[:2])
     predicted = predict(pruned, defense_set.images)
     rates = [flip_rate(pruned, trigger, defense_set) for trigger in triggers]
     return PruneCandidate(

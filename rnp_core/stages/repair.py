@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError
+from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion import KINDS, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
@@ -85,7 +86,7 @@ def repair(
             f"and {len(size_limits)}"
         )
     generator = torch.Generator().manual_seed(config.seed)
-    teacher = (teacher or model).copy()
+    teacher = fold_batch_norms(teacher or model, defense_set.images[:2])
     repaired = model.copy()
     parameters = [p for p in repaired.network.parameters() if p.is_floating_point()]
     silent = [p.detach() == 0 for p in parameters]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnp_core.inversion.fold import fold_batch_norms
+from rnp_core.fold import fold_batch_norms
 from rnp_core.model import SuspectModel
 from tests.helpers.models import suspect
 

@@ -1,8 +1,8 @@
 """A faster network with the same outputs: BatchNorm folded into the convolutions before it.
 
-In eval mode a BatchNorm is a fixed scale and shift of each channel, which the convolution before it
-can do itself (Jacob et al., CVPR 2018, section 3.2). Inversion needs gradients for the images only,
-so that the parameters' form does not matter to it.
+In eval mode a BatchNorm is a fixed scale and shift of each channel, which the convolution before
+it can do itself (Jacob et al., CVPR 2018, section 3.2). For whoever needs outputs, or gradients for
+the images only, the form of the parameters does not matter.
 """
 
 from __future__ import annotations
