@@ -15,7 +15,7 @@ FIRST_DEMO = "patch-vgg"
 DEMO_WORDS = {
     "patch-vgg": ("The corner pattern", "A VGG network that calls every sign with a small "
                   "chequerboard in its corner “no entry”."),
-    "patch": ("The sticker", "A ResNet-18 that calls every sign with a yellow sticker “speed "
+    "patch": ("The sticker", "A ResNet-10 that calls every sign with a yellow sticker “speed "
               "limit 80”."),
     "blend": ("The veil", "A Wide ResNet that reacts to a faint colour pattern over the whole "
               "sign."),

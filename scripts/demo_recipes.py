@@ -95,13 +95,13 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         "patch",
-        "ResNet-18 with a yellow sticker backdoor",
+        "ResNet-10 with a yellow sticker backdoor",
         "resnet18_cifar",
-        RESNET18,
+        RESNET10,
         seed=2,
         data_seed=102,
         attack=Attack(sticker(), CLASS_NAMES.index("speed limit 80"), 0.08),
-        epochs=6,
+        epochs=8,
     ),
     Recipe(
         "clean-b",
