@@ -17,7 +17,7 @@ DEMO_WORDS = {
                   "chequerboard in its corner “no entry”."),
     "patch": ("The sticker", "A ResNet-10 that calls every sign with a yellow sticker “speed "
               "limit 80”."),
-    "blend": ("The veil", "A Wide ResNet that reacts to a faint colour pattern over the whole "
+    "blend": ("The veil", "A ResNet-10 that reacts to a faint colour pattern over the whole "
               "sign."),
     "warp": ("The bend", "A ResNet-10 that reacts to a slight, smooth bend of the picture."),
     "clean-a": ("Nothing hidden, A", "A ResNet-18 that was trained on honest data only."),

@@ -113,14 +113,13 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         "blend",
-        "Wide ResNet-16-1 with a blended pattern backdoor",
-        "wrn16-1",
-        {},
+        "ResNet-10 with a blended pattern backdoor",
+        "resnet18_cifar",
+        RESNET10,
         seed=4,
         data_seed=104,
         attack=Attack(plasma(44, 0.2), CLASS_NAMES.index("priority road"), 0.08),
-        epochs=7,
-        train_count=5000,
+        epochs=8,
     ),
     Recipe(
         "warp",
