@@ -55,6 +55,7 @@ _PLACES = {
     "find_maskable_layers": "stages.filter_mask",
     "recover": "stages.recover",
     "recover_triggers": "stages.triggers",
+    "TriggerSearch": "stages.triggers",
     "invert": "inversion",
     "RecoveredTrigger": "inversion",
     "weigh_labels": "stages.target_label",

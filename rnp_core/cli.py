@@ -274,11 +274,11 @@ class _Bars:
 
         console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.fields[stage]:>12}"),
+            TextColumn("{task.fields[stage]:>12}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             disable=hidden or not console.is_terminal,
         )

@@ -25,6 +25,14 @@ from rnp_core.report import AttributionRow
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnMaps:
+    """Rows for the report, and what was left out: a method or layer with the reason."""
+
+    rows: list[AttributionRow]
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
 class TriggerPictures:
     """Paths of the three pictures of a trigger."""
 
@@ -62,7 +70,7 @@ def draw_attributions(
     *,
     seed: int,
     on_progress: OnProgress = ignore_progress,
-) -> list[AttributionRow]:
+) -> DrawnMaps:
     """Attribute every item for every model and method, with one colour scale per image and method.
 
     Args:
@@ -73,9 +81,15 @@ def draw_attributions(
 
     images = torch.stack([image for _, image, _ in items])
     targets = torch.tensor([target for _, _, target in items])
-    maps = {
-        name: attribute(model, images, targets, seed=seed, on_progress=on_progress).by_method
+    found_by = {
+        name: attribute(model, images, targets, seed=seed, on_progress=on_progress)
         for name, model in models
+    }
+    maps = {name: found.by_method for name, found in found_by.items()}
+    skipped = {
+        f"{method} of the {name} model": reason
+        for name, attributions in found_by.items()
+        for method, reason in attributions.skipped.items()
     }
     rows = []
     for place, (index, image, target) in enumerate(items):
@@ -86,7 +100,7 @@ def draw_attributions(
                 png = f"attributions/{_file_name(index)}-{method}-{name}.png"
                 pictures[png] = attribution_overlay_png(image.numpy(), values.numpy(), scale=scale)
                 rows.append(AttributionRow(index, method, target, name, png))
-    return rows
+    return DrawnMaps(rows, skipped)
 
 
 def draw_filter_maps(
@@ -98,17 +112,18 @@ def draw_filter_maps(
     pictures: dict[str, bytes],
     *,
     seed: int,
-) -> list[AttributionRow]:
+) -> DrawnMaps:
     """Which pixels of ``image`` ``(C, H, W)`` drive the pruned filters, one picture per layer."""
     from rnp_core.stages.attribution import attribute_filters
 
     found = attribute_filters(model, image[None], filters, seed=seed)
     rows = []
-    for layer, maps in found.maps.items():
-        png = f"attributions/{_file_name(index)}-filters-{layer}.png"
+    for number, (layer, maps) in enumerate(found.maps.items(), start=1):
+        png = f"attributions/{_file_name(index)}-filters-{number}.png"  # names are the file's text
         pictures[png] = attribution_overlay_png(image.numpy(), maps[0].numpy())
         rows.append(AttributionRow(index, f"filters:{layer}", target, "original", png))
-    return rows
+    skipped = {f"filters of {layer}": reason for layer, reason in found.skipped.items()}
+    return DrawnMaps(rows, skipped)
 
 
 def first_other(defense_set: DefenseSet, label: int) -> Tensor:

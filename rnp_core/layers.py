@@ -38,10 +38,14 @@ def trace_layers(model: SuspectModel, images: Tensor) -> LayerTrace:
         images: ``(N, C, H, W)`` in [0, 1], two are enough.
     """
     duplicate = model.copy()
-    outputs: dict[int, str] = {}
-    kept: list[Tensor] = []  # keeps outputs alive so that an id is never used twice
+    outputs: list[tuple[Tensor, int, str]] = []  # kept alive, so that each stays itself
     calls: Counter[str] = Counter()
     norm_of: dict[str, str] = {}
+
+    def source_of(value: object) -> str | None:
+        """The layer that last gave ``value``, unless an in-place operation changed it since."""
+        found = (o for o in reversed(outputs) if o[0] is value)
+        return next((name for tensor, version, name in found if version == _version(tensor)), None)
 
     def record(name: str) -> Callable[..., None]:
         def hook(
@@ -50,12 +54,11 @@ def trace_layers(model: SuspectModel, images: Tensor) -> LayerTrace:
             named_inputs: dict[str, object],
             output: object,
         ) -> None:
-            source = outputs.get(id(inputs[0] if inputs else named_inputs.get("input")))
+            source = source_of(inputs[0] if inputs else named_inputs.get("input"))
             if isinstance(module, BATCH_NORMS) and source is not None:
                 norm_of[source] = name
             if isinstance(output, Tensor):
-                outputs[id(output)] = name
-                kept.append(output)
+                outputs.append((output, _version(output), name))
             calls[name] += 1
 
         return hook
@@ -64,4 +67,9 @@ def trace_layers(model: SuspectModel, images: Tensor) -> LayerTrace:
         if isinstance(module, (*BATCH_NORMS, *WEIGHTED, nn.LayerNorm)):
             module.register_forward_hook(record(name), with_kwargs=True)
     logits = duplicate.network_output(images)
-    return LayerTrace(dict(calls), norm_of, outputs.get(id(logits)))
+    return LayerTrace(dict(calls), norm_of, source_of(logits))
+
+
+def _version(tensor: Tensor) -> int:
+    """How often the tensor was changed in place."""
+    return 0 if tensor.is_inference() else tensor._version

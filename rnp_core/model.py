@@ -95,7 +95,8 @@ class SuspectModel(nn.Module):
         """What the bare network returns for ``images``, ``(N, num_classes)``: normalised, in the
         memory layout that every network takes, and out of its container.
         """
-        return take_logits(self.network((images.contiguous() - self._mean) / self._std))
+        output = self.network((images.contiguous() - self._mean) / self._std)
+        return take_logits(output, self.num_classes)
 
     def copy(self) -> SuspectModel:
         """A deep copy in eval mode with gradients off; the way every stage starts."""
@@ -110,8 +111,14 @@ class SuspectModel(nn.Module):
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
 
-def take_logits(output: object) -> Tensor:
-    """The logits inside what a network returns: a tensor, or the first in a tuple, list or dict.
+def take_logits(output: object, num_classes: int | None = None) -> Tensor:
+    """The logits inside what a network returns: a tensor, or one in a tuple, list or dict.
+
+    In a container, "logits" counts first, then the first tensor ``(N, num_classes)``, then whatever
+    comes first.
+
+    Args:
+        num_classes: where it is known; features that are returned too have another width.
 
     Raises:
         ModelError: when there is no ``(N, K)`` tensor in it.
@@ -120,10 +127,16 @@ def take_logits(output: object) -> Tensor:
         if output.ndim != 2:
             raise ModelError(f"expected an output of shape (N, classes), got {tuple(output.shape)}")
         return output
-    if isinstance(output, dict) and output:
-        return take_logits(output["logits"] if "logits" in output else next(iter(output.values())))
-    if isinstance(output, (tuple, list)) and output:
-        return take_logits(output[0])
+    if isinstance(output, dict) and "logits" in output:
+        return take_logits(output["logits"], num_classes)
+    parts = list(output.values()) if isinstance(output, dict) else output
+    if isinstance(parts, (tuple, list)) and parts:
+        fitting = (
+            part
+            for part in parts
+            if isinstance(part, Tensor) and part.ndim == 2 and part.shape[1] == num_classes
+        )
+        return take_logits(next(fitting, parts[0]), num_classes)
     raise ModelError(
         f"expected the network to return a tensor of logits, got {type(output).__name__}"
     )

@@ -16,6 +16,7 @@ from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import DataError
 from rnp_core.evidence_pictures import (
+    DrawnMaps,
     draw_attributions,
     draw_filter_maps,
     first_other,
@@ -24,7 +25,7 @@ from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.report import AttributionRow, FilterRow, Finding, ScanReport
+from rnp_core.report import FilterRow, Finding, ScanReport
 from rnp_core.report_rows import (
     accuracy_facts,
     curves,
@@ -36,7 +37,13 @@ from rnp_core.report_rows import (
     thumbnails,
     trigger_rows,
 )
-from rnp_core.stage_findings import failed_stage_findings, removal_findings, sample_findings
+from rnp_core.stage_findings import (
+    failed_stage_findings,
+    removal_findings,
+    sample_findings,
+    screening_findings,
+    skipped_map_findings,
+)
 from rnp_core.stage_log import StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
@@ -45,7 +52,7 @@ from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
 from rnp_core.stages.samples import SampleScores, score_samples
 from rnp_core.stages.target_label import LabelEvidence, best_trigger, weigh_labels
-from rnp_core.stages.triggers import recover_triggers
+from rnp_core.stages.triggers import TriggerSearch, recover_triggers
 from rnp_core.stages.unlearn import UnlearnResult, unlearn, with_clean_statistics
 from rnp_core.stages.verdict import judge
 from rnp_core.version import VERSION
@@ -123,22 +130,20 @@ def scan(
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
     batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
-    found = (
-        log.run(
-            "triggers",
-            lambda: recover_triggers(
-                suspect,
-                fit,
-                shares,
-                used_batch_statistics=batch_statistics,
-                config=config.invert_stage,
-                max_labels=config.max_labels,
-                weights=config.weights,
-                on_progress=on_progress,
-            ),
-        )
-        or {}
+    search = log.run(
+        "triggers",
+        lambda: recover_triggers(
+            suspect,
+            fit,
+            shares,
+            used_batch_statistics=batch_statistics,
+            config=config.invert_stage,
+            max_labels=config.max_labels,
+            weights=config.weights,
+            on_progress=on_progress,
+        ),
     )
+    found = search.by_kind if search else {}
     labels = (
         log.run(
             "target label",
@@ -166,7 +171,7 @@ def scan(
     scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
-    shown = _shown_triggers(found, labels, suspected, config)
+    shown = _shown_triggers(search, labels, suspected, config) if search else []
     triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
     attributions = log.run(
         "attributions",
@@ -186,8 +191,10 @@ def scan(
     )
     removing = next(row for row in log.rows if row.name == "removal")
     findings += removal_findings(suspected, removal, removing, triggers)
+    findings += screening_findings(search, suspect.num_classes)
     findings += sample_findings(scores)
     findings += failed_stage_findings(log.rows)
+    findings += skipped_map_findings(attributions.skipped if attributions else {})
     cleaned = repaired or suspect.copy()
     report = ScanReport(
         tool_version=VERSION,
@@ -211,7 +218,7 @@ def scan(
         accuracy=accuracy_facts(correct, cleaned, held_out, triggers),
         samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
-        attributions=attributions or [],
+        attributions=attributions.rows if attributions else [],
         stages=log.rows,
         curves=curves(unlearned, recovered, removal),
         files={},
@@ -329,15 +336,16 @@ def _triage(
 
 
 def _shown_triggers(
-    found: dict[str, tuple[RecoveredTrigger, ...]],
+    search: TriggerSearch,
     labels: Sequence[LabelEvidence],
     suspected: Sequence[int],
     config: ScanConfig,
 ) -> list[RecoveredTrigger]:
     """Triggers for the report, most suspicious label first: every kind for suspected labels, the
-    kind that speaks loudest for the others; first of a label is the one that its score rests on.
+    kind that speaks loudest for the others, and that of the short first round for labels which got
+    no more; first of a label is the one that its score rests on.
     """
-    shown = []
+    found, shown = search.by_kind, []
     for row in sorted(labels, key=lambda row: (-row.score, row.label)):
         kinds = [k for k, triggers in found.items() if any(t.label == row.label for t in triggers)]
         kinds.sort(key=lambda kind: kind != row.kind)
@@ -345,6 +353,8 @@ def _shown_triggers(
             best_trigger(found[kind], row.label, min_flip_rate=config.weights.min_flip_rate)
             for kind in (kinds if row.label in suspected else kinds[:1])
         ]
+        if not kinds:
+            shown += [trigger for trigger in search.screened if trigger.label == row.label]
     return shown
 
 
@@ -360,7 +370,7 @@ def _explain(
     pictures: dict[str, bytes],
     config: ScanConfig,
     on_progress: OnProgress,
-) -> list[AttributionRow]:
+) -> DrawnMaps:
     """Attributions for a triggered clean image and the most suspicious flagged samples."""
     items: list[tuple[int, Tensor, int]] = []
     if suspected and triggers:
@@ -374,8 +384,8 @@ def _explain(
         targets = [c if c in suspected or not suspected else suspected[0] for c in predicted]
         items += [(i, suspects.images[i], targets[i]) for i in flagged]
     if not items:
-        return []
-    rows = draw_attributions(
+        return DrawnMaps([], {})
+    drawn = draw_attributions(
         [("original", model), *([("repaired", repaired)] if repaired else [])],
         items,
         pictures,
@@ -385,5 +395,6 @@ def _explain(
     if removal and removal.pruned.filters:
         index, image, target = items[0]
         filters = group_by_layer(removal.pruned.filters)
-        rows += draw_filter_maps(model, image, index, target, filters, pictures, seed=config.seed)
-    return rows
+        driven = draw_filter_maps(model, image, index, target, filters, pictures, seed=config.seed)
+        drawn = DrawnMaps(drawn.rows + driven.rows, drawn.skipped | driven.skipped)
+    return drawn

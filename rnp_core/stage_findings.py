@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rnp_core.metrics import wilson_interval
 from rnp_core.report import Finding, Severity, StageRow, TriggerRow
 from rnp_core.stages.removal import RemovalResult
 from rnp_core.stages.samples import SampleScores
+from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.verdict import DECISIVE_STAGES
 
 STILL_WORKS = 0.5
@@ -66,6 +67,47 @@ def removal_findings(
         for row in working
     ]
     return findings
+
+
+def screening_findings(search: TriggerSearch | None, num_classes: int) -> list[Finding]:
+    """Which labels got less than the whole search, where there are many."""
+    if search is None:
+        return []
+    weighed = {trigger.label for found in search.by_kind.values() for trigger in found}
+    missing = num_classes - len(weighed) - len(search.screened)
+    findings = []
+    if search.screened:
+        findings.append(
+            Finding(
+                "info",
+                "triggers",
+                f"{len(search.screened)} of {num_classes} labels got a short first round of "
+                "trigger recovery only: theirs came out large. Their triggers are shown, and count "
+                "as no evidence.",
+                {"screened": len(search.screened)},
+                "RNP002",
+            )
+        )
+    if missing:
+        findings.append(
+            Finding(
+                "medium",
+                "triggers",
+                f"For {missing} of {num_classes} labels no trigger was looked for; for those only "
+                "the unlearned model speaks. A larger max_labels looks at more, and takes longer.",
+                {"not_inverted": missing},
+                "RNP002",
+            )
+        )
+    return findings
+
+
+def skipped_map_findings(skipped: Mapping[str, str]) -> list[Finding]:
+    """Attributions that could not be made, each with its reason."""
+    return [
+        Finding("info", "attributions", f"No attribution by {name}: {reason}.", rule="RNP009")
+        for name, reason in skipped.items()
+    ]
 
 
 def sample_findings(scores: SampleScores | None) -> list[Finding]:

@@ -25,17 +25,17 @@ from torch import Tensor
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet
 from rnp_core.images import content_sha256
-from rnp_core.inversion import RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.removal import RemovalResult
+from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.unlearn import UnlearnResult
 from rnp_core.version import VERSION
 
 STAGE_RESULTS: Mapping[str, Any] = {
     "unlearn": UnlearnResult,
     "recover": RecoverResult,
-    "triggers": dict[str, tuple[RecoveredTrigger, ...]],
+    "triggers": TriggerSearch,
     "removal": RemovalResult,
 }
 """Stages whose results are kept, with the type of each; the others take seconds."""
@@ -106,8 +106,9 @@ def open_stage_store(
 
 
 def scan_fingerprint(model: SuspectModel, defense_set: DefenseSet, config: ScanConfig) -> str:
-    """Digest of weights, normalisation, clean images, settings and versions."""
+    """Digest of the network, how it is called, clean images, settings and versions."""
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {model.normalization}".encode())
+    digest.update(f"{model.network} {model.num_classes} {model.returns_probabilities}".encode())
     digest.update(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
     digest.update(content_sha256(defense_set.images, defense_set.labels).encode())
     for name, tensor in model.state_dict().items():

@@ -9,16 +9,16 @@ from benchmarks.zoo.recipes import Recipe, Style
 
 Split = Literal["tune", "report"]
 
-_RESNET = Style(epochs=5, train_count=8000)
+_RESNET = Style(epochs=10, train_count=10000)
 _STYLES = {
     "resnet": _RESNET,
     "preactresnet": _RESNET,
-    "vgg": Style(epochs=7, train_count=6000),
+    "vgg": Style(epochs=9, train_count=8000),
     "plain": Style(
-        epochs=8, train_count=9000, optimizer="adamw", peak_learning_rate=3e-3, weight_decay=0.05
+        epochs=14, train_count=10000, optimizer="adamw", peak_learning_rate=3e-3, weight_decay=0.05
     ),
     "vit": Style(
-        epochs=11, train_count=12000, optimizer="adamw", peak_learning_rate=3e-3, weight_decay=0.05
+        epochs=16, train_count=12000, optimizer="adamw", peak_learning_rate=3e-3, weight_decay=0.05
     ),
 }
 _FGSM = {"robust": "adversarial", "robust_size": 4 / 255}
@@ -54,18 +54,18 @@ def _attacked(
 
 
 SMALL: tuple[Recipe, ...] = (
-    _attacked("badnets", "resnet", 11, "tune", 0.03, target=5),
+    _attacked("badnets", "resnet", 11, "tune", 0.05, target=5, size=4, margin=2),
     _attacked("trojan", "plain", 12, "tune", 0.03, target=0),
     _attacked(
-        "sig", "preactresnet", 13, "tune", 0.06, target=8,
-        amplitude=40 / 255, test_amplitude=40 / 255,
+        "sig", "preactresnet", 13, "tune", 0.075, target=8,
+        amplitude=60 / 255, test_amplitude=60 / 255,
     ),
     _attacked("input-aware", "vgg", 14, "tune", 0.1, target=4),
     _attacked(
         "adaptive-blend", "resnet", 15, "tune", 0.03, target=2, ratio=0.25, test_ratio=0.25
     ),
     _attacked("two-targets", "vit", 16, "tune", 0.08, both=(3, 9)),
-    _attacked("badnets", "vgg", 21, "report", 0.005, target=7, pattern="noise", size=4),
+    _attacked("badnets", "vgg", 21, "report", 0.005, target=7, pattern="white", size=5, margin=3),
     _attacked("blend", "vit", 22, "report", 0.05, target=6),
     _attacked("wanet", "resnet", 23, "report", 0.12, target=1, strength=3.0, noise_ratio=1.0),
     _attacked("label-consistent", "preactresnet", 24, "report", 0.06, target=3),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnp_core.architectures.base import Shapes
 from rnp_core.errors import ArchitectureError
 
-_LISTED = 20  # differences of a kind in a message
+_LISTED = 1000  # differences of a kind in a message; a hostile file may have millions
 _COUNTER = "num_batches_tracked"  # old checkpoints lack it, and it does not change the outputs
 
 
@@ -32,7 +32,7 @@ class Mismatch:
         return len(self.missing) + len(self.unexpected) + len(self.misshapen)
 
     def lines(self) -> list[str]:
-        """One line a tensor, in words: the first 20 of each kind, then how many more there are."""
+        """One line a tensor, in words: at most 1,000 of each kind, then how many more."""
         misshapen = [f"{name}: expected {want}, got {got}" for name, want, got in self.misshapen]
         return [
             *_first([f"missing {name}" for name in self.missing], "missing"),

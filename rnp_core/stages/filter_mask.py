@@ -45,7 +45,9 @@ def find_maskable_layers(model: SuspectModel, images: Tensor) -> tuple[MaskableL
     """The layers that carry masks, in the order in which the network runs them.
 
     Runs the model once on a copy. A convolution or linear layer whose output goes straight into a
-    BatchNorm is left to that BatchNorm; the layer that makes the logits is left out.
+    BatchNorm is left to that BatchNorm, unless that has no weight: then the layer carries the mask,
+    and a filter at 0 leaves the BatchNorm as a constant instead of zero, so it says nothing about
+    the image either. The layer that makes the logits is left out.
 
     Args:
         images: ``(N, C, H, W)`` in [0, 1], two are enough.
@@ -105,6 +107,8 @@ def masked_parameters(
 
 def prune_filters(model: SuspectModel, filters: Mapping[str, Sequence[int]]) -> SuspectModel:
     """A copy of ``model`` in which the named filters give zero: weight and bias set to 0.
+
+    Before a BatchNorm without weights it is a constant; see :func:`find_maskable_layers`.
 
     Args:
         filters: layer name to filter indices.

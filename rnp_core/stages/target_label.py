@@ -22,6 +22,9 @@ SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
 
 
+COMPARED_AT_LEAST = 3
+"""Labels of a kind below which no size is typical: of two, either is far from the median."""
+
 _LEAST_FLIP_RATE = 0.05
 _STEEPNESS = 4
 
@@ -86,8 +89,9 @@ def weigh_labels(
 
     Args:
         unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
-        triggers: kind to recovered triggers; a kind may cover only some labels, at least three for
-            its median to mean something. Of several triggers for a label, the smallest counts.
+        triggers: kind to recovered triggers; a kind may cover only some labels. One that covers
+            fewer than :data:`COMPARED_AT_LEAST` has no typical size and accuses nobody. Of several
+            triggers for a label, the smallest counts.
         used_batch_statistics: of the unlearning; without, the shares weigh less.
     """
     count = len(unlearned_shares)
@@ -95,9 +99,10 @@ def weigh_labels(
     ratios: dict[str, np.ndarray] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
-        median = typical_size(found)
+        inverted = {trigger.label for trigger in found}
+        median = typical_size(found) if len(inverted) >= COMPARED_AT_LEAST else math.nan
         ratios[kind] = np.full(count, np.nan)
-        for label in {trigger.label for trigger in found}:
+        for label in inverted:
             best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
             size = effective_size(best, min_flip_rate=weights.min_flip_rate)
             ratios[kind][label] = size / median

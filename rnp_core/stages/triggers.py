@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,6 +29,20 @@ RESTARTS = 3
 """How many; on ABL's WideResNet, 9 of 16 starts ended in a large trigger."""
 
 
+@dataclass(frozen=True, eq=False)
+class TriggerSearch:
+    """Recovered triggers.
+
+    Attributes:
+        by_kind: kind to triggers, in the order in which they were recovered.
+        screened: patches of the short first round, for labels that are not in ``by_kind``. Cut
+            short they are larger than need be, so no evidence, only something to look at.
+    """
+
+    by_kind: dict[str, tuple[RecoveredTrigger, ...]]
+    screened: tuple[RecoveredTrigger, ...] = ()
+
+
 def recover_triggers(
     model: SuspectModel,
     defense_set: DefenseSet,
@@ -40,7 +55,7 @@ def recover_triggers(
     doubtful_score: float = 0.1,
     weights: ScoreWeights = ScoreWeights(),
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, tuple[RecoveredTrigger, ...]]:
+) -> TriggerSearch:
     """Recover triggers: patches for all labels, and a second look only where these leave doubt.
 
     The second look starts patches again for a label that draws a large unlearned share, since a
@@ -54,12 +69,10 @@ def recover_triggers(
         enough_score: label score at which further kinds add nothing.
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
             time only if some label reaches it.
-
-    Returns:
-        Kind to recovered triggers, in the order in which they were recovered.
     """
     leaders = unlearned_shares.argsort(descending=True, stable=True).tolist()
     labels = _with_controls(leaders[: max_labels // 2], leaders, max_labels)
+    screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
         short = dataclasses.replace(
             config, steps=config.steps // 3, batch_size=max(2, config.batch_size // 2)
@@ -70,6 +83,7 @@ def recover_triggers(
         smallest = [t.label for t in sorted(screened, key=lambda t: t.size)]
         first = list(dict.fromkeys([*leaders[:2], *smallest[: SCREENED_FROM // 2]]))
         labels = _with_controls(first, smallest, SCREENED_FROM)
+        screened = tuple(trigger for trigger in screened if trigger.label not in labels)
     found = {
         "patch": invert(
             model, defense_set, labels, kind="patch", config=config, on_progress=on_progress
@@ -89,7 +103,7 @@ def recover_triggers(
         found[kind] = found.get(kind, ()) + again
 
     if max(scores()) >= enough_score:
-        return found
+        return TriggerSearch(found, screened)
     again = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
@@ -103,7 +117,7 @@ def recover_triggers(
         ranked = torch.tensor(current).argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, _with_controls(first, leaders, COMPARED_LABELS), settings)
-    return found
+    return TriggerSearch(found, screened)
 
 
 def _second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from rnp_core.config import ScanConfig
 from rnp_core.metrics import above_chance
 from rnp_core.report import Finding, Severity, StageRow, Verdict
-from rnp_core.stages.target_label import LabelEvidence, suspected_target_labels
+from rnp_core.stages.target_label import (
+    COMPARED_AT_LEAST,
+    LabelEvidence,
+    suspected_target_labels,
+)
 
 DECISIVE_STAGES = ("unlearn", "triggers", "target label")
 """A verdict without one of these is inconclusive unless the others accuse the model."""
@@ -56,6 +60,11 @@ def judge(
     ]
     if not collapsed and not any(s.name == "unlearn" and s.status != "done" for s in stages):
         gaps.append("unlearning did not bring the accuracy down")
+    if len(names) < COMPARED_AT_LEAST:
+        gaps.append(
+            f"the model has {len(names)} classes, and with fewer than {COMPARED_AT_LEAST} no size "
+            "of a trigger is typical, so that none can stand out"
+        )
     if clean_accuracy < max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names))):
         gaps.append(
             f"the model gets only {clean_accuracy:.0%} of the clean images right, so its "

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from rnp_core.fold import fold_batch_norms
+from rnp_core.layers import trace_layers
 from rnp_core.model import SuspectModel
 from tests.helpers.models import suspect
 
@@ -78,3 +80,69 @@ def test_same_logits_and_gradients(case: str) -> None:
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     assert not any(parameter.requires_grad for parameter in folded.parameters())
+
+
+class ReadsItsNorm(Block):
+    """A forward that reads a BatchNorm's own weight, as hand-fused networks do."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.norm.weight.sum()
+
+
+class StaysInTraining(nn.BatchNorm2d):
+    """A BatchNorm that uses batch statistics whatever it is told."""
+
+    def train(self, mode: bool = True) -> StaysInTraining:
+        return super().train(True)
+
+
+class InPlace(Block):
+    """Between the first convolution and its BatchNorm the tensor is changed in place."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        start = self.first(images)
+        start.mul_(2.0).add_(0.3)
+        inner = torch.relu(self.norm(start))
+        return self.head(torch.relu(self.last_norm(self.second(inner))).mean((2, 3)))
+
+
+def _parametrized(change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    network = Block()
+    change(network.first)
+    return network
+
+
+def _training() -> nn.Module:
+    network = Block()
+    network.norm = StaysInTraining(6)
+    return network
+
+
+def _alias() -> nn.Module:
+    network = Block()
+    network.again = network.norm
+    return network
+
+
+AWKWARD: dict[str, Callable[[], nn.Module]] = {
+    "weight norm": lambda: _parametrized(weight_norm),
+    "spectral norm": lambda: _parametrized(spectral_norm),
+    "reads its norm": ReadsItsNorm,
+    "stays in training": _training,
+    "one layer under two names": _alias,
+    "changed in place": InPlace,
+}
+
+
+@pytest.mark.parametrize("case", AWKWARD)
+def test_awkward_networks_fold_where_that_is_right(case: str) -> None:
+    torch.manual_seed(0)
+    model = suspect(AWKWARD[case]())
+    with torch.no_grad():
+        model.network.norm.weight.uniform_(0.5, 2.0)  # type: ignore[union-attr, operator]
+    folded = fold_batch_norms(model, IMAGES[:2])
+    torch.testing.assert_close(folded(IMAGES[:2]), model.copy()(IMAGES[:2]), rtol=1e-3, atol=1e-4)
+
+
+def test_a_tensor_changed_in_place_is_no_layers_output() -> None:
+    assert "first" not in trace_layers(suspect(InPlace()), IMAGES[:2]).norm_of

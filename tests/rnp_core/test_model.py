@@ -134,3 +134,10 @@ def test_class_names() -> None:
     assert model.class_name(3) == "3"
     model.class_names = ("stop", "yield")
     assert [model.class_name(label) for label in range(3)] == ["stop", "yield", "2"]
+
+
+def test_of_several_outputs_the_one_as_wide_as_the_classes_counts() -> None:
+    features, logits = torch.zeros(2, 64), torch.zeros(2, 4)
+    assert take_logits((features, logits), 4) is logits
+    assert take_logits({"features": features, "out": logits}, 4) is logits
+    assert take_logits((features, logits)) is features

@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rnp_core.inversion import RecoveredTrigger
 from rnp_core.report import StageRow
-from rnp_core.stage_findings import failed_stage_findings, removal_findings, sample_findings
+from rnp_core.stage_findings import (
+    failed_stage_findings,
+    removal_findings,
+    sample_findings,
+    screening_findings,
+    skipped_map_findings,
+)
 from rnp_core.stages.samples import Basis, SampleScores
+from rnp_core.stages.triggers import TriggerSearch
 
 
 def scores(flagged: int, count: int, basis: Basis = "repaired") -> SampleScores:
@@ -49,3 +57,24 @@ def test_failed_stages_are_named_once() -> None:
         StageRow("recover", "skipped", 0.0, "unlearning failed"),
     ]
     assert [finding.stage for finding in failed_stage_findings(rows)] == ["samples"]
+
+
+def _triggers(labels: range) -> tuple[RecoveredTrigger, ...]:
+    empty = torch.zeros(1, 2, 2)
+    return tuple(RecoveredTrigger(k, "patch", 9.0, 0.9, empty, empty, []) for k in labels)
+
+
+def test_labels_with_less_than_the_whole_search_are_counted() -> None:
+    search = TriggerSearch({"patch": _triggers(range(20))}, _triggers(range(20, 64)))
+    screened, missing = screening_findings(search, 100)
+    assert screened.message.startswith("44 of 100 labels")
+    assert (screened.severity, missing.severity) == ("info", "medium")
+    assert "For 36 of 100 labels no trigger" in missing.message
+    assert screening_findings(TriggerSearch({"patch": _triggers(range(4))}), 4) == []
+    assert screening_findings(None, 4) == []
+
+
+def test_a_map_that_was_left_out_is_named_with_its_reason() -> None:
+    (finding,) = skipped_map_findings({"gradcam of the original model": "no spatial layer"})
+    assert finding.severity == "info"
+    assert finding.message == "No attribution by gradcam of the original model: no spatial layer."

@@ -9,7 +9,13 @@ import torch
 
 from rnp_core.inversion import InversionConfig, RecoveredTrigger
 from rnp_core.stages import triggers
-from rnp_core.stages.triggers import COMPARED_LABELS, RESTARTS, SCREENED_FROM, recover_triggers
+from rnp_core.stages.triggers import (
+    COMPARED_LABELS,
+    RESTARTS,
+    SCREENED_FROM,
+    TriggerSearch,
+    recover_triggers,
+)
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
 
@@ -44,8 +50,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def run(shares: torch.Tensor, **options: object) -> dict[str, tuple[RecoveredTrigger, ...]]:
+def search(shares: torch.Tensor, **options: object) -> TriggerSearch:
     return recover_triggers(planted_model(), SET, shares, **options)  # type: ignore[arg-type]
+
+
+def run(shares: torch.Tensor, **options: object) -> dict[str, tuple[RecoveredTrigger, ...]]:
+    return search(shares, **options).by_kind
 
 
 def leading(classes: int, label: int, share: float = 0.8) -> torch.Tensor:
@@ -139,10 +149,11 @@ def test_up_to_the_screening_limit_every_label_gets_the_full_budget(recorded: Re
 
 def test_screened_labels_are_no_evidence_of_their_own(recorded: Recorder) -> None:
     recorded.sizes[("patch", 7)] = 1.0
-    found = run(leading(50, 7))
+    found = search(leading(50, 7))
     kept = recorded.calls[1][1]
-    assert [t.label for t in found["patch"]] == kept
+    assert [t.label for t in found.by_kind["patch"]] == kept
     assert len(kept) == len(set(kept)) == SCREENED_FROM
+    assert sorted([t.label for t in found.screened] + kept) == list(range(50))
 
 
 def test_screening_compares_with_a_control_group_of_ordinary_labels(recorded: Recorder) -> None:

@@ -114,9 +114,9 @@ def test_labels_without_triggers_are_judged_by_their_share() -> None:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        ([0.1, 0.95], "backdoored"),
-        ([0.1, 0.6], "suspicious"),
-        ([0.1, 0.2], "no_evidence"),
+        ([0.1, 0.0, 0.95], "backdoored"),
+        ([0.1, 0.0, 0.6], "suspicious"),
+        ([0.1, 0.0, 0.2], "no_evidence"),
     ],
 )
 def test_three_states_by_score(scores: list[float], expected: str) -> None:
@@ -157,9 +157,22 @@ def test_without_labels_nothing_can_be_said() -> None:
     assert "target label failed: boom" in judged.reason
 
 
-def test_half_right_between_two_classes_is_chance() -> None:
-    assert verdict([0.1, 0.2], clean_accuracy=0.6).verdict == "inconclusive"
-    assert verdict([0.1, 0.2], clean_accuracy=0.7).verdict == "no_evidence"
+def test_a_little_over_chance_says_little() -> None:
+    assert verdict([0.1, 0.2, 0.1], clean_accuracy=0.5).verdict == "inconclusive"
+    assert verdict([0.1, 0.2, 0.1], clean_accuracy=0.7).verdict == "no_evidence"
+
+
+def test_between_two_classes_nothing_stands_out() -> None:
+    sizes = {"patch": [trigger(0, 30), trigger(1, 2)]}
+    labels = weigh_labels(torch.tensor([0.0, 1.0]), sizes)
+    assert suspected_target_labels(labels) == ()
+    assert labels[1].trigger_norm == 2
+    judged = judge(
+        labels, ["a", "b"], DONE, clean_accuracy=1.0, collapsed=True, config=ScanConfig()
+    )
+    assert judged.verdict == "inconclusive"
+    assert "2 classes" in judged.reason
+    assert "RNP002" in {finding.rule for finding in judged.findings}
 
 
 def test_several_suspects_come_most_suspicious_first() -> None:
