@@ -84,7 +84,8 @@ def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dic
             defence.model, defence.clean, suspects=suspects, config=config, stages=stages
         )
         store = open_stage_store(stages, defence.model, defence.clean, config)
-        found = store.load("triggers") or {}
+        search = store.load("triggers")
+        found = search.by_kind if search else {}
     report = result.report
     samples = report.samples or None
     return {
