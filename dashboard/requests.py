@@ -6,7 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rnp_core import DataError, DemoModel, ScanRequest, list_demos
+from rnp_core import DataError, DemoModel, Job, ScanRequest, list_demos
+
+IMPORTED = "imported"
+"""Tag of scans that came as a file; it stays with them."""
 
 _ANYWHERE = "run"
 """``out`` of a request for the queue, which chooses the folder itself."""
@@ -47,10 +50,18 @@ def demo_request(demo: DemoModel) -> ScanRequest:
     return make_request(demo.checkpoint, demo.clean, demo.suspects)
 
 
-def files_exist(request: ScanRequest) -> bool:
+def is_imported(job: Job) -> bool:
+    """Whether a scan came as a file: its paths, and the code that it may name, are a stranger's
+    words and are never followed."""
+    return IMPORTED in job.tags
+
+
+def has_files(job: Job) -> bool:
     """Whether the files of a scan are still where they were; an imported scan has none."""
-    return all(Path(path).exists()
-               for path in (request.checkpoint, request.clean, request.suspects) if path)
+    request = job.request
+    return not is_imported(job) and all(
+        Path(path).exists() for path in (request.checkpoint, request.clean, request.suspects)
+        if path)
 
 
 def class_names(request: ScanRequest) -> list[str]:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.requests import IMPORTED, is_imported
 from dashboard.text import plain, when
 from dashboard.views.parts import link, verdict_badge
 from dashboard.wording import DISPOSITIONS
 from rnp_core import Disposition, Job, ScanReport, ScanRequest, render_report
+
+_KEPT_TAGS = ("fleet:", "repaired:")
+"""Beginnings of tags that tie scans together; people do not edit them."""
 
 
 def render_decisions(decisions: Sequence[Disposition]) -> None:
@@ -47,8 +51,8 @@ def render_decision_form(
 
 def render_tags(job: Job) -> list[str] | None:
     """Tags of a scan; the new list when it was changed."""
-    shown = [tag for tag in job.tags if ":" not in tag]
-    hidden = [tag for tag in job.tags if ":" in tag]
+    hidden = [tag for tag in job.tags if tag.startswith(_KEPT_TAGS) or tag == IMPORTED]
+    shown = [tag for tag in job.tags if tag not in hidden]
     chosen = st.multiselect("Tags", shown, default=shown, accept_new_options=True,
                             placeholder="Add a tag", key=f"tags-{job.id}")
     new = [tag[:60] for tag in chosen]
@@ -96,7 +100,8 @@ def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanReque
                 link("compare", "Compare with the repaired model", a=job.id, b=row.id)
             else:
                 link("live", "The scan of the repaired model", job=row.id)
-    if job.request.clean is None or not Path(job.request.clean).exists():
+    clean = job.request.clean
+    if clean is None or is_imported(job) or not Path(clean).exists():
         return None
     pressed = st.button(
         "Scan the repaired model", icon=":material/restart_alt:",

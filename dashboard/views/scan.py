@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.requests import is_imported
 from dashboard.text import code, count, label_name, percent, plain, size, when
 from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES
 from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
@@ -152,8 +153,9 @@ def _earlier(earlier: Sequence[Job]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(verdict_badge(job.verdict, job.state), width="content")
             link("verdict", plain(job.title, most=60), scan=job.id)
-            st.caption(f"{when(job.finished_at)} · {job.request.preset}, seed {job.request.seed}",
-                       width="content")
+            origin = " · imported" if is_imported(job) else ""
+            st.caption(f"{when(job.finished_at)} · {job.request.preset}, seed {job.request.seed}"
+                       f"{origin}", width="content")
 
 
 def render_image_preview(found: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import was_repaired
+from dashboard.requests import is_imported
 from dashboard.text import count, duration, label_name, number, percent, plain, when
 from dashboard.views.parts import findings, job_title, link, plotly, reading, verdict_badge
 from dashboard.wording import READING, VERDICTS
@@ -19,6 +20,9 @@ def render_name(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{job_title(job)}**", width="content")
         st.markdown(verdict_badge(job.verdict, job.state), width="content")
+        if is_imported(job):
+            st.badge("Imported", icon=":material/unarchive:", color="gray",
+                     help="This scan was made elsewhere and came as a file.")
 
 
 def render_headline(

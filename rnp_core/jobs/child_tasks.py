@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from rnp_core.isolation.confine import Protection
 from rnp_core.progress import OnProgress
 from rnp_core.request import ScanRequest
 
+_NICENESS = 10  # scans of a queue leave the processor to those who look at their results
+
 
 def scan(
     payload: Mapping[str, Any], on_progress: OnProgress, protection: Protection
@@ -17,6 +20,7 @@ def scan(
     """Scan as ``payload["request"]`` says; finished stages are kept in ``payload["stages"]``."""
     from rnp_core.scan_file import scan_request
 
+    os.nice(_NICENESS)
     request = ScanRequest.from_dict(payload["request"])
     report = scan_request(
         request,

@@ -21,10 +21,11 @@ def add_scan(
     seed: int = 0,
     tags: tuple[str, ...] = (),
     created_at: str = "2026-05-04T10:00:00+00:00",
+    request: ScanRequest | None = None,
 ) -> str:
     """Take a run folder into the history as a finished scan; returns its id."""
     report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
-    request = ScanRequest.from_dict(report.get("request") or {
+    request = request or ScanRequest.from_dict(report.get("request") or {
         "checkpoint": "/models/model.safetensors", "clean": "/models/clean.npz", "out": "run",
     })
     job_id = secrets.token_hex(8)

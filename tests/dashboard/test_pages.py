@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.charts import samples
 from dashboard.requests import demo_request
 from dashboard.wording import TABS, VERDICTS
-from rnp_core import JobEngine, find_demo
+from rnp_core import JobEngine, ScanRequest, find_demo
 from rnp_core import report as r
 from tests.dashboard.conftest import Page
 from tests.dashboard.folders import make_report, write_folder
@@ -177,6 +177,26 @@ def test_a_decision_is_kept(page: Page, scans: dict[str, str], engine: JobEngine
     (decision,) = engine.dispositions(scans["backdoored"])
     assert (decision.reviewer, decision.note) == ("Ada", "Checked twice.")
     assert "Ada" in words(fine(test))
+
+
+def test_the_request_of_an_imported_scan_is_never_followed(
+    page: Page, engine: JobEngine, tmp_path: Path
+) -> None:
+    """Its file may name any path of this machine, and code; a scan of our own offers all this."""
+    folder = write_folder(tmp_path / "run", make_report())
+    paths = {name: str(tmp_path / name) for name in ("checkpoint", "clean", "suspects")}
+    for path in paths.values():
+        Path(path).touch()
+    request = ScanRequest(**paths, out="run", arch=f"{tmp_path / 'code.py'}:build")
+    ours = add_scan(engine, folder, title="Ours", request=request)
+    theirs = add_scan(engine, folder, title="Theirs", request=request, tags=("imported",))
+    for tab, label in (("summary", "Scan the repaired model"), ("samples", "Which pixels decided?"),
+                       ("triggers", "What do the models say?")):
+        shown = {}
+        for job in (ours, theirs):
+            test = fine(page("verdict", scan=job, tab=tab, sample="1"))
+            shown[job] = label in [item.label for item in (*test.button, *test.toggle)]
+        assert shown == {ours: True, theirs: False}, tab
 
 
 def test_the_history_finds_by_text_and_verdict(page: Page, scans: dict[str, str]) -> None:

@@ -62,6 +62,7 @@ def test_pages_cannot_be_framed_or_sniffed(server: Server) -> None:
     assert answer.status == 200
     assert answer.headers["x-frame-options"] == "SAMEORIGIN"
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
     page = answer.read()
     assert b"<title>RNP scanner</title>" in page
 

@@ -11,7 +11,7 @@ from dashboard.charts import Triage
 from dashboard.components.gallery import Tile
 from dashboard.maps import Maps, repaired_path, stored_maps
 from dashboard.pictures import png
-from dashboard.requests import files_exist
+from dashboard.requests import has_files
 from dashboard.views import frame, maps, samples
 from rnp_core import Job, RnpError, SampleRow
 from rnp_core.run_reader import RunFolder
@@ -114,7 +114,7 @@ def _made_maps(job: Job, run: RunFolder, row: SampleRow) -> Maps:
     """Maps of an image that the scan made none of, once the reader asks for them."""
     report, request = run.report, job.request
     facts = report.data.suspects
-    possible = request.suspects is not None and files_exist(request)
+    possible = request.suspects is not None and has_files(job)
     name = f"explained-{job.id}-{row.index}"
     wanted = state.get(name) or samples.render_explain(possible=possible)
     if not wanted or facts is None:

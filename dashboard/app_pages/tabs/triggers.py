@@ -9,7 +9,7 @@ from dashboard import cache, state
 from dashboard.maps import repaired_path, stored_maps
 from dashboard.paste import StoredTrigger, stored_trigger
 from dashboard.pictures import difference, open_picture, png, shrink, split_strip
-from dashboard.requests import files_exist
+from dashboard.requests import has_files
 from dashboard.views import frame, maps, triggers
 from rnp_core import DataError, Job, RnpError, TriggerRow
 from rnp_core.run_reader import RunFolder
@@ -75,7 +75,7 @@ def _examples(job: Job, run: RunFolder, row: TriggerRow) -> None:
             png(difference(before, after), min_side=_MIN_SIDE),
             key=f"slider-{row.label}-{row.kind}",
         )
-    if files_exist(job.request):
+    if has_files(job):
         with right:
             _answers(job, run, (png(before), png(after)))
 
