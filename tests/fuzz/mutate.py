@@ -1,16 +1,20 @@
-"""Mutations of checkpoint files: of their bytes, and of the streams inside their containers."""
+"""Mutations of files: of their bytes, and of what is inside their containers."""
 
 from __future__ import annotations
 
 import io
 import pickletools
 import random
+import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 from tests.helpers import pickle_ops as ops
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 _NUMBERS = [0, 1, 2, 4, 255, 256, 65535, 1 << 31, 1 << 32, 1 << 40, (1 << 62) - 1, 1 << 63, -1]
 _FRAGMENTS = [
@@ -29,12 +33,47 @@ _FRAGMENTS = [
 
 
 def mutate(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
-    """A mutant of ``data``; most zip files keep a valid container around a mutated member."""
-    if data.startswith(b"PK") and rng.random() < 0.6:
+    """A mutant of ``data``; most containers stay valid around the mutated part."""
+    if rng.random() < 0.3:
+        return _mutate_bytes(data, others, rng)
+    if data.startswith(b"PK"):
         mutant = _mutate_member(data, others, rng)
-        if mutant is not None:
-            return mutant
-    return _mutate_bytes(data, others, rng)
+        return _mutate_bytes(data, others, rng) if mutant is None else mutant
+    return _mutate_content(data, others, rng)
+
+
+def _mutate_content(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Mutated bytes, with the length or checksums that guard them made right again."""
+    if data[8:9] == b"{":
+        return _mutate_safetensors(data, others, rng)
+    mutant = _mutate_bytes(data, others, rng)
+    return _with_checksums(mutant) if data.startswith(_PNG) else mutant
+
+
+def _mutate_safetensors(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    (length,) = struct.unpack("<Q", data[:8])
+    header, tensors = data[8 : 8 + length], data[8 + length :]
+    if rng.random() < 0.5:
+        numbers = list(re.finditer(rb"\d+", header))
+        if numbers:
+            found = rng.choice(numbers)
+            number = str(rng.choice(_NUMBERS)).encode()
+            header = header[: found.start()] + number + header[found.end() :]
+    else:
+        header = _mutate_bytes(header, others, rng)
+    return struct.pack("<Q", len(header)) + header + tensors
+
+
+def _with_checksums(data: bytes) -> bytes:
+    """A PNG file whose chunks have the right CRC, as far as their lengths can be followed."""
+    content, at = bytearray(data), len(_PNG)
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if end + 4 > len(content):
+            break
+        content[end : end + 4] = zlib.crc32(content[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(content)
 
 
 def _mutate_member(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes | None:
@@ -50,7 +89,7 @@ def _mutate_member(data: bytes, others: Sequence[bytes], rng: random.Random) -> 
     name, content = members[index]
     change = rng.random()
     if change < 0.85:
-        members[index] = (name, _mutate_bytes(content, others, rng))
+        members[index] = (name, _mutate_content(content, others, rng))
     elif change < 0.9:
         members.append((name, content))
     elif change < 0.95:

@@ -19,7 +19,7 @@ sockets, full unpickling, loaded libraries) and the list of imported modules pro
 it ran. Write this page anew with `python -m scripts.hostile_checkpoints`;
 `tests/rnp_core/checkpoints/test_hostile.py` checks its outcomes.
 
-Fuzzing of the same readers: `python -m tests.fuzz.fuzz_checkpoints --minutes 60 --keep FOLDER`.
+Fuzzing of the same readers: `python -m tests.fuzz --minutes 60 --keep FOLDER`.
 A run of an hour (seed 2026, 23 November 2026) tried 544,700 mutants: 12,777 read, 531,923
 refused, no failure. Nothing ran, and a batch of 100 added at most 20 MiB of memory. Half an hour
 more with the architecture guess of an inspection (seed 4): 142,200 mutants, no failure, at most

@@ -1,4 +1,4 @@
-"""Properties of the readers over random files; the long run is tests/fuzz/fuzz_checkpoints.py."""
+"""Properties of the readers over random files; the long run is tests/fuzz."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from rnp_core.checkpoints import Checkpoint, ReadLimits, inspect_checkpoint, load_checkpoint
 from rnp_core.errors import CheckpointError
-from tests.fuzz.fuzz_checkpoints import fuzz, seeds
+from tests.fuzz.engine import fuzz
 from tests.fuzz.mutate import mutate
+from tests.fuzz.targets import TARGETS, checkpoint_seeds
 from tests.helpers import pickle_ops as ops
 
 LIMITS = ReadLimits(pickle_steps=100_000, tensor_bytes=64 << 20)
@@ -65,7 +66,7 @@ def outcome(path: Path) -> Checkpoint | None:
 
 @pytest.fixture(scope="module")
 def seed_files(tmp_path_factory) -> list[bytes]:
-    return seeds(tmp_path_factory.mktemp("seeds"))
+    return checkpoint_seeds(tmp_path_factory.mktemp("seeds"))
 
 
 @settings(max_examples=150, deadline=None)
@@ -114,8 +115,10 @@ def test_what_torch_saves_is_read_exactly(shapes, extra, legacy) -> None:
         assert torch.equal(checkpoint.state[name], expected)
 
 
-def test_the_fuzzer_runs(tmp_path) -> None:
-    tally = fuzz(0.02, seed=1, keep=tmp_path / "failures")
-    assert tally.mutants >= 100
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_the_fuzzer_runs(name: str, tmp_path: Path) -> None:
+    tally = fuzz([TARGETS[name]], 0.02, seed=1, keep=tmp_path / "failures")[name]
+    assert tally.mutants >= 50
+    assert tally.edges > 500
     assert not tally.failures
     assert tally.peak_mib < 500
