@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 _SCREENED = 96  # images for the first look at every variant and normalisation
 _FINALISTS = 4
 _DOUBTFUL = 0.2  # share of the way from chance to 1 below which labels and model do not agree
+_LISTED_MOVES = 50  # of a class order, in a message
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
@@ -135,8 +136,7 @@ def assemble(
     """
     shape = tuple(defense_set.images.shape[1:])
     choices = _normalizations(normalization, shape[0])
-    step = max(1, len(defense_set) // _SCREENED)
-    screen = defense_set.subset(torch.arange(0, len(defense_set), step))
+    screen = _screen(defense_set)
     tried: list[tuple[float, int, SuspectModel]] = []
     problem = ""
     for _, build_variant in plan.variants:
@@ -202,6 +202,8 @@ def as_suspect_model(
     check_shape(wrapped, defense_set.images, "clean")
     try:
         probe = wrapped.copy().float().cpu()
+        if not given:
+            probe.num_classes = _class_count(probe, defense_set)
         with torch.no_grad():
             outputs = probe(defense_set.images[:8])
     except _FAILURES as error:
@@ -213,6 +215,46 @@ def as_suspect_model(
         probe.num_classes = outputs.shape[1]
         probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:16])
     return _in_fast_layout(probe, defense_set.images[:2])
+
+
+def _screen(defense_set: DefenseSet) -> DefenseSet:
+    """An evenly spaced part of the images for a first look, one to two hundred at most."""
+    step = max(1, len(defense_set) // _SCREENED)
+    return defense_set.subset(torch.arange(0, len(defense_set), step))
+
+
+@torch.no_grad()
+def _class_count(model: SuspectModel, defense_set: DefenseSet) -> int:
+    """How many classes a network has that nothing else tells about.
+
+    Where it returns several tensors ``(N, K)``, features or a second head beside the logits, the
+    labels decide: the count is that of the tensor which agrees with most of them.
+    """
+    duplicate, outputs = model.copy(), []
+    handle = duplicate.network.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    with suppress(ModelError):  # of the guess that comes with the model
+        duplicate(defense_set.images[:2])
+    handle.remove()
+    counts = _output_widths(outputs[0])
+    screen, best, best_accuracy = _screen(defense_set), model.num_classes, -1.0
+    for duplicate.num_classes in counts:
+        accuracy = clean_accuracy(duplicate, screen) if len(counts) > 1 else 1.0
+        if accuracy > best_accuracy:
+            best, best_accuracy = duplicate.num_classes, accuracy
+    return best
+
+
+def _output_widths(output: object) -> list[int]:
+    """The K of every tensor ``(N, K)`` of at least two columns among which logits may be."""
+    if isinstance(output, Tensor):
+        return [output.shape[1]] if output.ndim == 2 and output.shape[1] > 1 else []
+    if isinstance(output, dict) and "logits" in output:
+        return _output_widths(output["logits"])
+    parts = list(output.values()) if isinstance(output, dict) else output
+    if not isinstance(parts, (tuple, list)) or not parts:
+        return []
+    widths = [width for part in parts if isinstance(part, Tensor) for width in _output_widths(part)]
+    return list(dict.fromkeys(widths)) or _output_widths(parts[0])
 
 
 def check_shape(model: SuspectModel, images: Tensor, which: str) -> None:
@@ -262,11 +304,16 @@ def check_labels(model: SuspectModel, defense_set: DefenseSet) -> str | None:
     accuracy = float((predicted == defense_set.labels).float().mean())
     if accuracy >= above_chance(_DOUBTFUL, model.num_classes):
         return None
-    order, reordered = _best_order(predicted, defense_set.labels, model.num_classes)
+    fitting = _fitting_share(predicted, defense_set.labels)
     hint = "check the normalisation and the class order"
-    if reordered >= 0.5 and reordered > 2 * accuracy:
-        moved = ", ".join(f"{a}->{b}" for a, b in enumerate(order) if a != b)
-        hint = f"the class order looks different: {reordered:.0%} fit after relabelling {moved}"
+    if fitting >= 0.5 and fitting > 2 * accuracy:
+        order = _best_order(predicted, defense_set.labels).items()
+        moved = [f"{label}->{index}" for label, index in sorted(order) if label != index]
+        rest = f" and {len(moved) - _LISTED_MOVES} more" if len(moved) > _LISTED_MOVES else ""
+        hint = (
+            f"the class order looks different: {fitting:.0%} fit after relabelling "
+            f"{', '.join(moved[:_LISTED_MOVES])}{rest}"
+        )
     return (
         f"The model gets {accuracy:.0%} of the clean images right, near chance "
         f"({1 / model.num_classes:.0%}); {hint}."
@@ -321,17 +368,24 @@ def _gives_probabilities(model: SuspectModel, images: Tensor) -> bool:
     return in_range and bool(torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-3))
 
 
-def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> tuple[list[int], float]:
-    """A relabelling that fits the predictions, taken greedily, and the accuracy after it."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
-    remaining = counts.astype(np.float64)
-    order = list(range(classes))
-    hits = 0
-    for _ in range(classes):
-        row, column = np.unravel_index(int(remaining.argmax()), remaining.shape)
-        order[int(row)] = int(column)
-        hits += int(counts[row, column])
-        remaining[row, :] = -1
-        remaining[:, column] = -1
-    return order, hits / len(labels)
+def _fitting_share(predicted: Tensor, labels: Tensor) -> float:
+    """The accuracy after the best relabelling, found on every other image of each label and
+    measured on those between them, and the other way round: chance alone fits no order.
+    """
+    by_label = labels.argsort(stable=True)
+    halves, hits = (by_label[0::2], by_label[1::2]), 0
+    for half, other in (halves, halves[::-1]):
+        order = _best_order(predicted[half], labels[half])
+        pairs = zip(labels[other].tolist(), predicted[other].tolist(), strict=True)
+        hits += sum(order.get(label) == index for label, index in pairs)
+    return hits / len(labels)
+
+
+def _best_order(predicted: Tensor, labels: Tensor) -> dict[int, int]:
+    """Label to the output that fits it, no output twice; the commonest pairs choose first."""
+    pairs, counts = torch.stack((labels, predicted), 1).unique(dim=0, return_counts=True)
+    order: dict[int, int] = {}
+    for label, index in pairs[counts.argsort(descending=True, stable=True)].tolist():
+        if label not in order and index not in order.values():
+            order[label] = index
+    return order

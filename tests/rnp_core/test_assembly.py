@@ -195,6 +195,36 @@ def test_softmax_and_containers_are_noticed(form: str) -> None:
     assert clean_accuracy(model, SET) == 1.0
 
 
+class _SeveralOutputs(nn.Module):
+    """Logits beside features and other heads, in a given order."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.net, self.order = QuadrantNet(), order
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits = self.net(images)
+        outputs = {
+            "map": images,
+            "wide": images.flatten(1)[:, :30],
+            "rotation": images.flatten(1)[:, :2],
+            "one": logits[:, :1],
+            "logits": logits,
+        }
+        return tuple(outputs[name] for name in self.order.split())
+
+
+@pytest.mark.parametrize(
+    "order", ["wide logits", "map logits", "logits rotation", "one rotation wide logits"]
+)
+def test_of_several_outputs_those_that_agree_with_the_labels_are_the_logits(order: str) -> None:
+    network = _SeveralOutputs(order).eval()
+    model = as_suspect_model(network, SET)
+    assert model.num_classes == CLASSES
+    assert clean_accuracy(model, SET) == 1.0
+    assert not network._forward_hooks and not model.network._forward_hooks
+
+
 def test_a_suspect_model_is_copied() -> None:
     given = planted_model()
     assert as_suspect_model(given, SET) is not given
@@ -290,6 +320,40 @@ def test_random_labels_suggest_no_order() -> None:
     shuffled = SET.labels[torch.randperm(len(SET), generator=torch.Generator().manual_seed(0))]
     sentence = check_labels(planted_model(), DefenseSet(SET.images, shuffled))
     assert sentence is None or "relabelling" not in sentence
+
+
+class _Table(nn.Module):
+    """Answers image number i, told by its brightness, with ``said[i]``."""
+
+    def __init__(self, said: Tensor, classes: int) -> None:
+        super().__init__()
+        self.said, self.classes = said, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = (images[:, 0, 0, 0] * (len(self.said) - 1)).round().long()
+        return nn.functional.one_hot(self.said[rows], self.classes).float()
+
+
+def _sentence(labels: Tensor, said: Tensor, classes: int) -> str:
+    images = torch.linspace(0, 1, len(said)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    defense_set = DefenseSet(images, labels)
+    sentence = check_labels(as_suspect_model(_Table(said, classes), defense_set), defense_set)
+    assert sentence is not None
+    return sentence
+
+
+def test_an_order_among_thousands_of_classes_is_found_and_its_list_has_an_end() -> None:
+    labels = torch.arange(120) % 60
+    sentence = _sentence(labels, (labels + 1) % 20000, 20000)
+    assert "100% fit after relabelling 0->1, 1->2, " in sentence
+    assert sentence.endswith("49->50 and 10 more.")
+
+
+def test_an_order_that_only_chance_fits_is_not_named() -> None:
+    labels = torch.arange(80) % 4
+    said = 10 + torch.arange(80)  # something else each time: any order fits every image it saw
+    assert "relabelling" not in _sentence(labels, said, 100)
+    assert "relabelling" not in _sentence(torch.arange(80), said, 100)
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:
