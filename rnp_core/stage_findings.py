@@ -74,17 +74,18 @@ def screening_findings(search: TriggerSearch | None, num_classes: int) -> list[F
     if search is None:
         return []
     weighed = {trigger.label for found in search.by_kind.values() for trigger in found}
-    missing = num_classes - len(weighed) - len(search.screened)
+    screened = {trigger.label for trigger in search.screened} - weighed
+    missing = num_classes - len(weighed) - len(screened)
     findings = []
-    if search.screened:
+    if screened:
         findings.append(
             Finding(
                 "info",
                 "triggers",
-                f"{len(search.screened)} of {num_classes} labels got a short first round of "
+                f"{len(screened)} of {num_classes} labels got a short first round of "
                 "trigger recovery only: theirs came out large. Their triggers are shown, and count "
                 "as no evidence.",
-                {"screened": len(search.screened)},
+                {"screened": len(screened)},
                 "RNP002",
             )
         )

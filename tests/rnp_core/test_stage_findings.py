@@ -21,7 +21,8 @@ from rnp_core.stages.triggers import TriggerSearch
 def scores(flagged: int, count: int, basis: Basis = "repaired") -> SampleScores:
     flags = torch.arange(count) < flagged
     classes = torch.zeros(count, dtype=torch.int64)
-    return SampleScores(classes, classes, None, flags.float(), flags, 0.5, 0.01, basis)
+    return SampleScores(classes, classes, None, flags.float(), flags, 0.5, 0.01, basis,
+                        torch.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,10 @@ def test_labels_with_less_than_the_whole_search_are_counted() -> None:
     assert (screened.severity, missing.severity) == ("info", "medium")
     assert "For 36 of 100 labels no trigger" in missing.message
     assert screening_findings(TriggerSearch({"patch": _triggers(range(4))}), 4) == []
+    later = TriggerSearch({"patch": _triggers(range(20)), "warp": _triggers(range(18, 24))},
+                          _triggers(range(20, 32)))  # four of them got a warp in a later round
+    (screened,) = screening_findings(later, 32)
+    assert screened.message.startswith("8 of 32 labels")
     assert screening_findings(None, 4) == []
 
 
