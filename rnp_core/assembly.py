@@ -200,6 +200,11 @@ def as_suspect_model(
         class_names=tuple(class_names),
     )
     check_shape(wrapped, defense_set.images, "clean")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in wrapped.modules()):
+        raise ModelError(
+            "expected a network of Python modules, got TorchScript, whose weights a scan cannot "
+            "replace; give the module that it was made from"
+        )
     try:
         probe = wrapped.copy().float().cpu()
         if not given:

@@ -99,8 +99,14 @@ class SuspectModel(nn.Module):
         return take_logits(output, self.num_classes)
 
     def copy(self) -> SuspectModel:
-        """A deep copy in eval mode with gradients off; the way every stage starts."""
-        duplicate = copy.deepcopy(self)
+        """A deep copy in eval mode with gradients off; the way every stage starts.
+
+        Weights that a hook computes (``torch.nn.utils.prune``, ``weight_norm``) are plain
+        attributes with a history, which ``deepcopy`` refuses; the hook computes those of the copy.
+        """
+        computed = (value for module in self.modules() for value in vars(module).values()
+                    if isinstance(value, Tensor) and not value.is_leaf)  # fmt: skip
+        duplicate = copy.deepcopy(self, {id(value): value.detach().clone() for value in computed})
         duplicate.eval()
         duplicate.requires_grad_(False)
         duplicate.zero_grad(set_to_none=True)

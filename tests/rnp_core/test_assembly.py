@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import identity
 
 from rnp_core.assembly import (
     NetworkPlan,
@@ -261,6 +262,32 @@ def test_other_precisions_are_scanned_in_float32(dtype: torch.dtype) -> None:
     assert clean_accuracy(model, SET) == 1.0
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {p.dtype for p in network.parameters()} == {dtype}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("kind", ["prune", "weight_norm"])
+def test_weights_that_a_hook_computes_are_copied(kind: str) -> None:
+    network = QuadrantNet()
+    if kind == "prune":
+        identity(network.conv, "weight")
+    else:
+        torch.nn.utils.weight_norm(network.conv)
+    network.eval()(SET.images)  # now its weight has a history
+    weight = network.conv.weight
+    model = as_suspect_model(network, SET)
+    assert clean_accuracy(model, SET) == 1.0
+    model.requires_grad_(True)
+    assert clean_accuracy(model, SET) == 1.0
+    images = SET.images[:2]
+    assert torch.equal(model.copy()(images), model(images))
+    assert network.conv.weight is weight and weight.grad_fn is not None
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_refused_with_advice() -> None:
+    scripted = torch.jit.trace(QuadrantNet().eval(), SET.images[:2])
+    with pytest.raises(ModelError, match="TorchScript.*give the module that it was made from"):
+        as_suspect_model(nn.Sequential(scripted), SET)
 
 
 def test_a_module_that_cannot_be_copied_is_refused() -> None:
