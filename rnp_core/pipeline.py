@@ -218,6 +218,7 @@ def scan(
         accuracy=accuracy_facts(correct, cleaned, held_out, triggers),
         samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
+        sample_clean_scores=scores.clean_scores.tolist() if scores else [],
         attributions=attributions.rows if attributions else [],
         stages=log.rows,
         curves=curves(unlearned, recovered, removal),

@@ -202,7 +202,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """Everything a scan found. See ``rnp_core.pipeline``."""
+    """Everything a scan found. See ``rnp_core.pipeline``.
+
+    ``sample_clean_scores`` are the suspicion scores of the held-out clean images that
+    ``sample_threshold`` rests on, so that the false-positive rate of another threshold is known.
+    """
 
     tool_version: str
     created_at: str
@@ -227,6 +231,7 @@ class ScanReport:
     curves: Curves
     files: dict[str, str]
     request: dict[str, Any] | None = None
+    sample_clean_scores: list[float] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

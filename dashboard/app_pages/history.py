@@ -17,7 +17,7 @@ if archive is not None and state.get("imported") != archive.file_id:
     state.go("verdict", scan=cache.import_run(archive))
 
 text = state.parameter("q")
-show = state.one_of("show", {**history.DONE, **history.STATES}, "")
+show = state.one_of("show", history.KINDS, "")
 values = {"q": text, "show": show or None}
 history.render_filters(lambda name: state.linked(name, values[name]))
 kind, _, value = show.partition(":")

@@ -25,7 +25,7 @@ from dashboard.charts.reports import (
     was_repaired,
     was_tuned,
 )
-from dashboard.charts.samples import Triage, clean_scores, sample_table, suspicion_histogram, triage
+from dashboard.charts.samples import Triage, sample_table, suspicion_histogram, triage
 from dashboard.charts.scans import job_table, rank, rank_table, score_histogram
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "accuracy_curve",
     "calibration_strip",
     "class_counts",
-    "clean_scores",
     "conditions",
     "filter_table",
     "finding_rows",

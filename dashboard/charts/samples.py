@@ -45,15 +45,10 @@ class Triage:
         return 0 if limit is None else sum(score > limit for score in self.clean_scores)
 
 
-def clean_scores(report: ScanReport) -> list[float]:
-    """Suspicion scores of held-out clean images; empty for reports that do not keep them."""
-    return list(getattr(report, "sample_clean_scores", ()))
-
-
 def triage(report: ScanReport, threshold: float | None) -> Triage:
     """The suspects of a report at ``threshold``; None takes the scan's own."""
     own = report.sample_threshold
-    clean = clean_scores(report)
+    clean = report.sample_clean_scores
     if threshold is None or own is None:
         return Triage(own, report.samples, clean, True)
     samples = [dataclasses.replace(row, flagged=row.suspicion_score > threshold)

@@ -30,16 +30,22 @@ def job_table(jobs: Sequence[Job]) -> pd.DataFrame:
     })
 
 
+_URGENCY = {"backdoored": 0, "suspicious": 1, "error": 2, "inconclusive": 2, "no_evidence": 4}
+_TRIAGED = 3  # a model of which nobody knows more than the cheap evidence
+
+
 def rank(jobs: Sequence[Job]) -> list[Job]:
-    """The newest scan of each checkpoint, the highest score first.
+    """The newest scan of each checkpoint, or its triage where there is no scan: the most urgent
+    verdict first, then the highest score. What could not be decided comes before what is harmless.
 
     Args:
-        jobs: finished scans, the newest first.
+        jobs: finished scans and triages, the newest first.
     """
     newest: dict[str, Job] = {}
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.kind != "scan"):
         newest.setdefault(job.checkpoint_sha256, job)
-    return sorted(newest.values(), key=lambda job: (-(job.backdoor_score or 0.0), job.title))
+    return sorted(newest.values(), key=lambda job: (
+        _URGENCY.get(job.verdict or "", _TRIAGED), -(job.backdoor_score or 0.0), job.title))
 
 
 def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
@@ -58,10 +64,11 @@ def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
 
 
 def score_histogram(jobs: Sequence[Job]) -> go.Figure:
-    """Distribution of backdoor scores by verdict."""
+    """Distribution of the backdoor scores of scans by verdict."""
     figure = figure_of(260, x="backdoor score", y="models", legend=True)
     edges = np.linspace(0, 1, 21)
-    all_scores = [job.backdoor_score for job in jobs if job.backdoor_score is not None]
+    all_scores = [job.backdoor_score for job in jobs
+                  if job.verdict in VERDICT_SHORT and job.backdoor_score is not None]
     most = int(np.histogram(all_scores, bins=edges)[0].max(initial=0))
     for verdict, shape in zip(VERDICT_SHORT, ("/", "", "", ".", "x"), strict=True):
         scores = [
@@ -82,6 +89,8 @@ def score_histogram(jobs: Sequence[Job]) -> go.Figure:
 
 
 def _verdict(job: Job) -> str:
+    if job.kind == "triage" and job.state == "done":
+        return "· Triaged only"
     sign = VERDICT_SIGNS.get(job.verdict or "", "")
     return f"{sign} {VERDICT_SHORT.get(job.verdict or '', STATE_WORDS[job.state][0])}".strip()
 

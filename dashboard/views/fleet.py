@@ -20,25 +20,32 @@ def render_choice(tags: Sequence[str], options: Mapping[str, Any]) -> None:
                  format_func=lambda tag: tag.removeprefix("fleet:") if tag else "All models")
 
 
-def render_progress(counts: Mapping[str, int]) -> None:
-    """How far the scans are."""
-    total = sum(counts.values())
-    ended = total - counts.get("queued", 0) - counts.get("running", 0)
-    if ended < total:
-        st.progress(ended / total, text=f"{ended:,} of {count(total, 'scan')} ended, "
-                    f"{counts.get('running', 0)} running, {counts.get('queued', 0)} waiting")
+def render_progress(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """How far the triages and the scans are.
+
+    Args:
+        counts: how many are in which state, by kind.
+    """
+    for kind, states in counts.items():
+        total = sum(states.values())
+        ended = total - states["queued"] - states["running"]
+        if ended < total:
+            st.progress(ended / total, text=f"{ended:,} of {count(total, kind)} ended, "
+                        f"{states['running']} running, {states['queued']} waiting")
 
 
 def render_numbers(ranked: Sequence[Job], failed: int) -> None:
     """How many models have which verdict."""
     verdicts = Counter(job.verdict for job in ranked)
-    grid = st.grid(5, min_column_width=150)
+    grid = st.grid(6 if verdicts[None] else 5, min_column_width=150)
     for name, value in (
         ("Models", len(ranked) + failed), ("Backdoored", verdicts["backdoored"]),
         ("Suspicious", verdicts["suspicious"]), ("No evidence", verdicts["no_evidence"]),
         ("Undecided or failed", verdicts["inconclusive"] + verdicts["error"] + failed),
+        ("Triaged only", verdicts[None]),
     ):
-        grid.metric(name, f"{value:,}", border=True)
+        if value or name != "Triaged only":
+            grid.metric(name, f"{value:,}", border=True)
 
 
 def render_distribution(ranked: Sequence[Job]) -> None:
@@ -81,7 +88,11 @@ def render_chosen(job: Job | None) -> None:
     with st.container(border=True, key="chosen", horizontal=True, vertical_alignment="center"):
         st.markdown(f"{verdict_badge(job.verdict, job.state)} **{job_title(job)}** "
                     f":gray[{plain(job.checkpoint_name, most=60)} · {when(job.finished_at)}]")
-        link("verdict", "Open", icon=":material/shield:", scan=job.id)
+        if job.kind == "scan":
+            link("verdict", "Open", icon=":material/shield:", scan=job.id)
+        else:
+            st.caption("The fleet collected the cheap evidence only. Its score compares with those "
+                       "of other triages, not with those of scans.")
 
 
 def render_failures(failed: Sequence[Job]) -> None:

@@ -16,6 +16,11 @@ from rnp_core import Job
 DONE = {f"verdict:{name}": words for name, words in VERDICT_SHORT.items() if name != "error"}
 STATES = {f"state:{name}": words[0] for name, words in STATE_WORDS.items() if name != "done"}
 
+DECISIONS = {f"disposition:{name}": f"Decision: {words[0].lower()}"
+             for name, words in DISPOSITIONS.items()}
+KINDS = {**DONE, **STATES, **DECISIONS}
+"""What the history can be narrowed to; the keys are a field of the filter and its value."""
+
 
 def render_filters(options: Callable[[str], Mapping[str, Any]]) -> None:
     """Search text and kind of scan.
@@ -23,12 +28,11 @@ def render_filters(options: Callable[[str], Mapping[str, Any]]) -> None:
     Args:
         options: gives the options that tie a widget to the parameter of its name.
     """
-    kinds = {**DONE, **STATES}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Search", placeholder="Name, file, tag or the start of a SHA-256",
                       icon=":material/search:", max_chars=100, width=420, **options("q"))
-        st.selectbox("Verdict or state", list(kinds), index=None, placeholder="Any", width=240,
-                     format_func=kinds.__getitem__, **options("show"))
+        st.selectbox("Verdict, state or decision", list(KINDS), index=None, placeholder="Any",
+                     width=240, format_func=KINDS.__getitem__, **options("show"))
 
 
 def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:

@@ -35,6 +35,7 @@ class SampleScores:
         threshold: from clean images only; at most ``max_fpr`` of them score above it.
         max_fpr: share of clean images that may be flagged.
         basis: the model that the original was compared with.
+        clean_scores: ``(M,)`` scores of the clean images, sorted.
     """
 
     predicted: Tensor
@@ -45,6 +46,7 @@ class SampleScores:
     threshold: float
     max_fpr: float
     basis: Basis
+    clean_scores: Tensor
 
 
 def score_samples(
@@ -97,6 +99,7 @@ def score_samples(
         suspicion_score=scores,
         flagged=scores > threshold,
         threshold=threshold,
+        clean_scores=clean_scores.sort().values,
         max_fpr=max_fpr,
         basis=basis,
     )

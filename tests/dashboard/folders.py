@@ -75,6 +75,7 @@ def make_report(*, samples: int = 40, **changes: Any) -> r.ScanReport:
         accuracy=r.AccuracyFacts(0.95, 0.94, [0.9, 0.98], [0.89, 0.97], 36, 0.91, 0.01),
         samples=rows,
         sample_threshold=0.3 if samples else None,
+        sample_clean_scores=[0.0] * 95 + [0.2] * 4 + [0.95] if samples else [],
         attributions=attributions,
         stages=[
             r.StageRow(name, "done", 1.5) for name in ("load", "unlearn", "recover", "triggers")

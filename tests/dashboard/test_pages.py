@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.charts import samples
+from dashboard import charts
 from dashboard.requests import demo_request
 from dashboard.wording import TABS, VERDICTS
 from rnp_core import JobEngine, ScanRequest, find_demo
@@ -111,9 +111,8 @@ def test_steps_go_from_sample_to_sample(page: Page, scans: dict[str, str]) -> No
 
 
 def test_the_threshold_in_the_address_decides_the_flags(
-    page: Page, scans: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    page: Page, scans: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(samples, "clean_scores", lambda report: [0.0] * 95 + [0.95] * 5)
     shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples", threshold="0.8")))
     assert "4 of 40 images flagged" in shown and "The scan chose 0.30" in shown
     test = page("verdict", scan=scans["backdoored"], tab="samples", threshold="0.99")
@@ -199,12 +198,17 @@ def test_the_request_of_an_imported_scan_is_never_followed(
         assert shown == {ours: True, theirs: False}, tab
 
 
-def test_the_history_finds_by_text_and_verdict(page: Page, scans: dict[str, str]) -> None:
+def test_the_history_finds_by_text_verdict_and_decision(
+    page: Page, scans: dict[str, str], engine: JobEngine
+) -> None:
     test = fine(page("history", q="clean"))
     assert len(test.dataframe[0].value) == 1
     test = fine(page("history", show="verdict:backdoored"))
     (verdict,) = test.dataframe[0].value["verdict"]
     assert "Backdoored" in verdict
+    engine.set_disposition(scans["clean"], "escalate", reviewer="Ada")
+    test = fine(page("history", show="disposition:escalate"))
+    assert test.dataframe[0].value["name"].tolist() == ["The clean one"]
     assert "No scan fits" in words(fine(page("history", q="nothing like this")))
 
 
@@ -215,7 +219,20 @@ def test_two_scans_side_by_side(page: Page, scans: dict[str, str]) -> None:
 
 def test_the_fleet_is_ranked(page: Page, scans: dict[str, str]) -> None:
     table = fine(page("fleet")).dataframe[0].value
-    assert table["score"].tolist() == sorted(table["score"], reverse=True)
+    assert [verdict.split()[-1] for verdict in table["verdict"]] == [
+        "Backdoored", "Inconclusive", "evidence"]
+
+
+def test_models_of_a_fleet_that_were_only_triaged_are_listed(
+    page: Page, scans: dict[str, str], engine: JobEngine
+) -> None:
+    """Between what could not be decided and what is harmless; a scan of the same file wins."""
+    found = {name: engine.job(job) for name, job in scans.items()}
+    triaged = dataclasses.replace(found["clean"], kind="triage", verdict=None, backdoor_score=0.9)
+    other = dataclasses.replace(triaged, checkpoint_sha256="7" * 64)
+    ranked = charts.rank([triaged, other, *found.values()])
+    assert [job.verdict for job in ranked] == ["backdoored", "inconclusive", None, "no_evidence"]
+    assert charts.rank_table(ranked)["verdict"][2] == "· Triaged only"
 
 
 def test_help_explains(page: Page) -> None:

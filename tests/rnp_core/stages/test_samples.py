@@ -54,6 +54,7 @@ def test_the_threshold_comes_from_clean_images() -> None:
     mixed = type(CLEAN)(torch.cat([CLEAN.images, triggered]), CLEAN.labels.repeat(2))
     found = score_samples(MODEL, REPAIRED, suspects(), mixed, max_fpr=0.01)
     assert found.threshold > 0.5  # half of the images that set it react
+    assert (found.clean_scores > found.threshold).float().mean() <= found.max_fpr
 
 
 def test_the_score_is_the_probability_that_was_taken_back() -> None:
