@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnp_core.architectures import Recognised, build, load_callable, recognise
+from rnp_core.architectures.plain import image_shape
 from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
@@ -111,10 +112,19 @@ def _plan_given(
     if len(mismatch):
         listing = "; ".join(mismatch.lines())
         raise ArchitectureError(f"{arch} does not fit the checkpoint: {listing}")
-    channels = next((int(t.shape[1]) for t in layers.values() if t.ndim == 4), 3)
-    return NetworkPlan(
-        arch, classes, channels if channels == 1 else 3, None, (("as given", lambda: network),)
-    )
+    variants = (("as given", lambda: network),)
+    return NetworkPlan(arch, classes, _image_channels(list(layers.values())), None, variants)
+
+
+def _image_channels(weights: Sequence[Tensor]) -> int:
+    """Channels of the images that a network takes, by its first convolution, or linear layer where
+    there is none; 3 where these do not tell.
+    """
+    convolution = next((weight for weight in weights if weight.ndim == 4), None)
+    if convolution is not None:
+        return 1 if convolution.shape[1] == 1 else 3
+    image = image_shape(int(weights[0].shape[1])) if weights else None
+    return image[0] if image else 3
 
 
 def assemble(

@@ -109,6 +109,25 @@ def test_the_class_count_does_not_depend_on_the_order_of_the_tensors(tmp_path: P
         assemble(wrong, tensors, grey)
 
 
+@pytest.mark.parametrize(
+    ("first", "channels"),
+    [
+        ("Linear(784, 8)", 1),
+        ("Linear(3072, 8)", 3),
+        ("Linear(7, 8)", 3),
+        ("Conv2d(1, 8, 3)", 1),
+        ("Conv2d(12, 8, 3)", 3),  # pixels of 2x2 squares as channels
+    ],
+)
+def test_the_first_layer_of_an_own_network_tells_its_channels(
+    tmp_path: Path, first: str, channels: int
+) -> None:
+    source = f"from torch.nn import *\ndef build():\n    return Sequential({first}, Linear(8, 4))"
+    (tmp_path / "first.py").write_text(source)
+    tensors = eval(f"nn.Sequential(nn.{first}, nn.Linear(8, 4))").state_dict()
+    assert plan_network(tensors, arch=f"{tmp_path}/first.py:build").in_channels == channels
+
+
 def test_models_of_a_library_go_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def create_model(name: str, *, pretrained: bool, num_classes: int) -> nn.Module:
         assert (name, pretrained) == ("quadrants", False)
