@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnp_core.errors import ConfigError, reason_of
-from rnp_core.request import DEVICES, PRESETS
+from rnp_core.request import DEVICES, PRECISIONS, PRESETS
 
 
 def path_argument(text: str) -> Path:
@@ -34,7 +34,15 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         "or mnist",
     )
     command.add_argument("--preset", choices=PRESETS, default="standard")
-    command.add_argument("--device", choices=DEVICES, default="auto")
+    command.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto: a GPU where there is one"
+    )
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto: bfloat16 where the hardware is fast at it and the model answers the same",
+    )
     command.add_argument("--threads", type=int, help="CPU threads of each scan (default: all)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
@@ -55,6 +63,7 @@ def read_settings(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "repair": not options.no_repair,
         "device": options.device,
+        "precision": options.precision,
         "threads": options.threads,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from rnp_core.errors import ConfigError
 from rnp_core.inversion import InversionConfig
 from rnp_core.ranges import check_range
-from rnp_core.request import LARGEST_SEED, PRESETS
+from rnp_core.request import LARGEST_SEED, PRECISIONS, PRESETS
 from rnp_core.stages.prune import PruneConfig
 from rnp_core.stages.recover import RecoverConfig
 from rnp_core.stages.repair import RepairConfig
@@ -26,6 +26,7 @@ class ScanConfig:
     """
 
     preset: str = "standard"
+    precision: str = "auto"  # or "float32": never bfloat16, also where the hardware is fast at it
     seed: int = 0
     holdout_share: float = 0.3  # of the clean images, kept out of every fit for checks
     max_labels: int = 64  # patch triggers are inverted for at most this many labels
@@ -43,6 +44,10 @@ class ScanConfig:
     weights: ScoreWeights = field(default_factory=ScoreWeights)
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"expected a precision among {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
         if not 0 < self.holdout_share < 1:
             raise ConfigError(f"expected 0 < holdout_share < 1, got {self.holdout_share}")
         check_range(self, "max_labels", 3)

@@ -32,6 +32,7 @@ def fold_batch_norms(model: SuspectModel, images: Tensor) -> SuspectModel:
         images: ``(N, C, H, W)`` in [0, 1], two are enough.
     """
     plain = model.copy()
+    plain.mixed_precision = False  # rounding would hide a wrong fold
     expected = plain(images)
     trace = trace_layers(model, images)
     pairs = [
@@ -48,15 +49,15 @@ def fold_batch_norms(model: SuspectModel, images: Tensor) -> SuspectModel:
             return False
         return bool(error <= _TOLERANCE * expected.abs().max())
 
-    folded = _fold(model.copy(), pairs)
-    if agrees(folded):
-        return folded
-    folded = plain
-    for layer, norm in pairs:
-        before = [(name, folded.network.get_submodule(name)) for name in (layer, norm)]
-        if not agrees(_fold(folded, [(layer, norm)])):
-            for name, module in before:
-                folded.network.set_submodule(name, module)
+    folded = _fold(plain.copy(), pairs)
+    if not agrees(folded):
+        folded = plain
+        for layer, norm in pairs:
+            before = [(name, folded.network.get_submodule(name)) for name in (layer, norm)]
+            if not agrees(_fold(folded, [(layer, norm)])):
+                for name, module in before:
+                    folded.network.set_submodule(name, module)
+    folded.mixed_precision = model.mixed_precision
     return folded
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def predict_probabilities(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``."""
-    return torch.cat([model(batch).float().softmax(1) for batch in images.split(batch_size)])
+    """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``, on the CPU."""
+    return torch.cat([model(batch).float().softmax(1) for batch in images.split(batch_size)]).cpu()
 
 
 @torch.no_grad()
 def predict(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Predicted class ``(N,)`` int64 of ``images`` ``(N, C, H, W)``."""
-    return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
+    """Predicted class ``(N,)`` int64 of ``images`` ``(N, C, H, W)``, on the CPU."""
+    return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)]).cpu()
 
 
 def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:

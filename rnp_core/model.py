@@ -51,6 +51,11 @@ class SuspectModel(nn.Module):
         input_shape: ``(C, H, W)`` of one image.
         class_names: names by index, or empty.
         returns_probabilities: True when the outputs of ``network`` are probabilities.
+
+    Attributes:
+        memory_format: layout in which the network gets its images.
+        mixed_precision: whether it computes in bfloat16 where PyTorch's autocast does so;
+            see :func:`rnp_core.acceleration.accelerate`.
     """
 
     _mean: Tensor
@@ -79,23 +84,32 @@ class SuspectModel(nn.Module):
         self.input_shape = input_shape
         self.class_names = class_names
         self.returns_probabilities = returns_probabilities
+        self.memory_format = torch.contiguous_format
+        self.mixed_precision = False
         mean = torch.tensor(normalization.mean).view(1, -1, 1, 1)
         std = torch.tensor(normalization.std).view(1, -1, 1, 1)
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_std", std, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; images of any device are brought there."""
+        return self._mean.device
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, num_classes)`` of ``images`` ``(N, C, H, W)`` in [0, 1]."""
         output = self.network_output(images)
         if self.returns_probabilities:
             output = output.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-        return output
+        return output.float() if self.mixed_precision else output
 
     def network_output(self, images: Tensor) -> Tensor:
         """What the bare network returns for ``images``, ``(N, num_classes)``: normalised, in the
         memory layout that every network takes, and out of its container.
         """
-        output = self.network((images.contiguous() - self._mean) / self._std)
+        images = images.to(self.device).contiguous(memory_format=self.memory_format)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            output = self.network((images - self._mean) / self._std)
         return take_logits(output, self.num_classes)
 
     def copy(self) -> SuspectModel:

@@ -41,14 +41,15 @@ THUMBNAIL_SIDE = 64
 """Longest side of such a picture, in pixels."""
 
 
-def environment() -> dict[str, object]:
-    """What the scan ran on, for the report."""
+def environment(model: SuspectModel) -> dict[str, object]:
+    """What the scan of ``model`` ran on, for the report."""
+    device = model.device.type
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": "cpu",
+        "device": torch.cuda.get_device_name(model.device) if device == "cuda" else device,
         "threads": torch.get_num_threads(),
-        "precision": "float32",
+        "precision": "bfloat16" if model.mixed_precision else "float32",
         "platform": platform.platform(),
     }
 

@@ -12,13 +12,15 @@ from rnp_core.errors import ConfigError
 
 PRESETS = ("quick", "standard", "thorough")
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32")
 NORMALIZATION_NAMES = ("auto", "none", "cifar10", "imagenet", "half", "mnist")
 LARGEST_SEED = 2**63 - 2  # one above it is still a seed of torch
 
-_TEXTS = ("checkpoint", "out", "normalization", "preset", "device")
+_TEXTS = ("checkpoint", "out", "normalization", "preset", "device", "precision")
 _CHOICES = (
     ("preset", "preset", PRESETS),
     ("device", "device", DEVICES),
+    ("precision", "precision", PRECISIONS),
     ("normalization", "normalisation", NORMALIZATION_NAMES),
 )
 _OPTIONAL_TEXTS = ("clean", "suspects", "arch")
@@ -45,7 +47,8 @@ class ScanRequest:
         preset: "quick", "standard" or "thorough".
         seed: of everything random.
         repair: whether removal may fine-tune.
-        device: "auto", "cpu" or "cuda".
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        precision: "auto" (bfloat16 where the hardware is fast at it) or "float32".
         threads: CPU threads, None for all.
         force: replace an earlier scan in ``out``.
     """
@@ -64,6 +67,7 @@ class ScanRequest:
     seed: int = 0
     repair: bool = True
     device: str = "auto"
+    precision: str = "auto"
     threads: int | None = None
     force: bool = False
 

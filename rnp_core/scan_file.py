@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import torch
 
+from rnp_core.acceleration import choose_device
 from rnp_core.checkpoints import Checkpoint
 from rnp_core.config import ScanConfig, preset_config
-from rnp_core.errors import ConfigError
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.offered import evaluate_offered
 from rnp_core.pipeline import scan
@@ -40,8 +40,6 @@ def scan_request(
     Raises:
         RnpError: see :func:`scan_checkpoint`.
     """
-    if request.device == "cuda":
-        raise ConfigError("this version scans on the CPU; use --device cpu or auto")
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     config = preset_config(request.preset, seed=request.seed)
@@ -54,7 +52,10 @@ def scan_request(
         num_classes=request.num_classes,
         class_names=request.class_names,
         normalization=requested_normalization(request),
-        config=dataclasses.replace(config, repair=request.repair),
+        config=dataclasses.replace(
+            config, repair=request.repair, precision=request.precision
+        ),
+        device=request.device,
         environment=environment,
         request=dataclasses.replace(request, force=False).to_dict(),
         force=request.force,
@@ -74,6 +75,7 @@ def scan_checkpoint(
     class_names: Sequence[str] | None = None,
     normalization: str | Normalization = "auto",
     config: ScanConfig = ScanConfig(),
+    device: str = "auto",
     environment: Mapping[str, object] = MappingProxyType({}),
     request: dict[str, object] | None = None,
     force: bool = False,
@@ -106,7 +108,7 @@ def scan_checkpoint(
     loading = StageRow("load", "done", time.perf_counter() - start, subject.checkpoint.reader)
     on_progress(Progress("load", 1, 1, subject.architecture))
     result = scan(
-        subject.model,
+        subject.model.to(choose_device(device)),
         subject.clean.images,
         suspects=subject.suspects.images if subject.suspects else None,
         config=config,

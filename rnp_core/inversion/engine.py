@@ -71,8 +71,9 @@ class RecoveredTrigger:
     parameters: list[Tensor]
 
     def apply(self, images: Tensor) -> Tensor:
-        """Triggered copies of ``images`` ``(N, C, H, W)`` in [0, 1]."""
-        return KINDS[self.kind].apply(self.parameters, images.unsqueeze(0))[0]
+        """Triggered copies of ``images`` ``(N, C, H, W)`` in [0, 1], on their device."""
+        parameters = [parameter.to(images.device) for parameter in self.parameters]
+        return KINDS[self.kind].apply(parameters, images.unsqueeze(0))[0]
 
 
 def invert(
@@ -107,23 +108,24 @@ def invert(
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
     network = fold_batch_norms(model, defense_set.images[:2])
+    device, pixels = model.device, defense_set.images.to(model.device)
     count, batch = len(labels), config.batch_size
-    targets = torch.tensor(list(labels)).repeat_interleave(batch)
+    targets = torch.tensor(list(labels), device=device).repeat_interleave(batch)
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
     if any(len(pool) == 0 for pool in pools):
         raise DataError("expected images of at least two classes, got one class")
-    parameters = family.start(count, model.input_shape, generator)
+    parameters = [p.to(device) for p in family.start(count, model.input_shape, generator)]
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=family.learning_rate, betas=(0.5, 0.9))
-    weight = torch.full((count,), family.initial_weight)
-    flips = torch.zeros(count)
-    best_size = torch.full((count,), float("inf"))
+    weight = torch.full((count,), family.initial_weight, device=device)
+    flips = torch.zeros(count, device=device)
+    best_size = torch.full((count,), float("inf"), device=device)
     best = [parameter.detach().clone() for parameter in parameters]
 
     for step in range(config.steps):
         drawn = [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
-        images = defense_set.images[torch.cat(drawn)].view(count, batch, *model.input_shape)
+        images = pixels[torch.cat(drawn)].view(count, batch, *model.input_shape)
         logits = network(family.apply(parameters, images).flatten(0, 1))
         error = F.cross_entropy(logits, targets, reduction="none").view(count, batch).mean(1)
         size = family.size(parameters)
@@ -147,7 +149,7 @@ def invert(
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):
         kept[failed] = parameter.detach()[failed]
-    return _collect(network, defense_set, labels, kind, best)
+    return _collect(network, defense_set, labels, kind, [kept.cpu() for kept in best])
 
 
 @torch.no_grad()

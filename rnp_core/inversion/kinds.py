@@ -127,7 +127,8 @@ class WarpKind:
     def apply(self, parameters: list[Tensor], images: Tensor) -> Tensor:
         """See :class:`TriggerKind`."""
         labels, batch, channels, height, width = images.shape
-        grid = _identity_grid(height, width) + 0.02 * self._field(parameters, height, width)
+        field = self._field(parameters, height, width)
+        grid = _identity_grid(height, width).to(field.device) + 0.02 * field
         warped = F.grid_sample(
             images.reshape(-1, channels, height, width),
             grid.repeat_interleave(batch, dim=0),

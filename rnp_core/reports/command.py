@@ -17,37 +17,38 @@ _OPTIONS = (
     ("preset", "--preset"),
     ("seed", "--seed"),
     ("device", "--device"),
+    ("precision", "--precision"),
     ("threads", "--threads"),
 )
 
 
 def scan_command(report: ScanReport) -> str | None:
-    """The scan as a command line; None for a scan of a model in memory.
+    """The scan as a command, an option a line; None for a scan of a model in memory.
 
     Class names were in a file that the report does not hold: ``NAMES_FILE`` stands for it.
     """
     request = report.request
     if request is None:
         return None
-    parts = ["rnp", "scan", str(request.get("checkpoint")), "--out", "NEW_FOLDER"]
+    lines = [["rnp", "scan", str(request.get("checkpoint"))], ["--out", "NEW_FOLDER"]]
     for name, option in _OPTIONS:
         value = request.get(name)
         if value is not None and value != "auto":
-            parts += [option, str(value)]
+            lines.append([option, str(value)])
     if request.get("class_names"):
-        parts += ["--class-names", "NAMES_FILE"]
-    parts += _normalization(request)
+        lines.append(["--class-names", "NAMES_FILE"])
+    lines += _normalization(request)
     if request.get("repair") is False:
-        parts.append("--no-repair")
-    return shown(" ".join(shlex.quote(part) for part in parts), most=2000)
+        lines.append(["--no-repair"])
+    return " \\\n  ".join(shown(shlex.join(line), most=1000) for line in lines)
 
 
-def _normalization(request: Mapping[str, Any]) -> list[str]:
+def _normalization(request: Mapping[str, Any]) -> list[list[str]]:
     mean, std = request.get("mean"), request.get("std")
     if isinstance(mean, list) and isinstance(std, list):
         return [
-            "--mean", ",".join(str(value) for value in mean),
-            "--std", ",".join(str(value) for value in std),
+            ["--mean", ",".join(str(value) for value in mean)],
+            ["--std", ",".join(str(value) for value in std)],
         ]
     name = request.get("normalization")
-    return [] if name in (None, "auto") else ["--normalization", str(name)]
+    return [] if name in (None, "auto") else [["--normalization", str(name)]]

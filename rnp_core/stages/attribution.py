@@ -337,11 +337,12 @@ def _working_copy(
 ) -> Iterator[tuple[SuspectModel, Tensor]]:
     """A copy to hook and run, and the images on its device; the random state is put back."""
     subject = model.copy()
+    subject.mixed_precision = False  # sums over many small gradients
     module: Any
     for module in subject.modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # captum keeps layer outputs, which must not be overwritten
-    device = next(subject.buffers()).device  # of the normalisation
+    device = subject.device
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []), torch.enable_grad():
         torch.default_generator.manual_seed(seed)

@@ -84,7 +84,11 @@ def recover(
     network = unlearned.copy()
     use_batch_statistics(network)
     parameters = {name: p.detach() for name, p in network.named_parameters()}
-    masks = {name: values.requires_grad_(True) for name, values in full_mask(layers).items()}
+    images, targets = defense_set.images.to(network.device), defense_set.labels.to(network.device)
+    masks = {
+        name: values.to(network.device).requires_grad_(True)
+        for name, values in full_mask(layers).items()
+    }
     optimizer = torch.optim.SGD(masks.values(), lr=config.learning_rate, momentum=config.momentum)
     total = {name: torch.zeros_like(values) for name, values in masks.items()}
     accuracy: list[float] = []
@@ -92,11 +96,11 @@ def recover(
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.steps):
         indices = next(batches)
-        labels = defense_set.labels[indices]
+        labels = targets[indices]
         logits = functional_call(
             network,
             masked_parameters(parameters, layers, masks),
-            (augment(defense_set.images[indices], generator),),
+            (augment(images[indices], generator),),
         )
         loss = config.loss_weight * F.cross_entropy(logits, labels)
         optimizer.zero_grad()
@@ -108,7 +112,7 @@ def recover(
                 values.clamp_(0, 1)
         accuracy.append(float((logits.argmax(1) == labels).float().mean()))
         if step % max(1, config.steps // 20) == 0 or step == config.steps - 1:
-            history.append(torch.cat([values.detach() for values in masks.values()]))
+            history.append(torch.cat([values.detach() for values in masks.values()]).cpu())
         on_progress(
             Progress(
                 "recover",
@@ -120,8 +124,8 @@ def recover(
         )
     return RecoverResult(
         layers=tuple(layers),
-        filter_mask={name: values.detach().clone() for name, values in masks.items()},
-        filter_rank={name: values / config.steps for name, values in total.items()},
+        filter_mask={name: values.detach().clone().cpu() for name, values in masks.items()},
+        filter_rank={name: (values / config.steps).cpu() for name, values in total.items()},
         accuracy=torch.tensor(accuracy),
         history=torch.stack(history),
     )

@@ -95,20 +95,20 @@ def repair(
     optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     opponents = [
-        _Opponent(trigger, limit, defense_set, config, generator)
+        _Opponent(trigger, limit, defense_set, config, generator, model.device)
         for trigger, limit in zip(triggers, size_limits, strict=True)
     ]
     for opponent in opponents:
         for _ in range(config.warm_up):
             opponent.attack(repaired)
+    pixels = defense_set.images.to(model.device)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.steps):
         triggered, true_labels = opponents[step % len(opponents)].attack(repaired)
-        clean = augment(defense_set.images[next(batches)], generator)
+        clean = augment(pixels[next(batches)], generator)
         with torch.no_grad():
-            wanted = torch.cat(
-                [teacher(clean).softmax(1), F.one_hot(true_labels, model.num_classes).float()]
-            )
+            right = F.one_hot(true_labels, model.num_classes).to(model.device, torch.float32)
+            wanted = torch.cat([teacher(clean).softmax(1), right])
         loss = F.cross_entropy(repaired(torch.cat([clean, triggered])), wanted)
         optimizer.zero_grad()
         loss.backward()
@@ -134,12 +134,14 @@ class _Opponent:
         defense_set: DefenseSet,
         config: RepairConfig,
         generator: torch.Generator,
+        device: torch.device,
     ) -> None:
         self._kind = KINDS[trigger.kind]
         self._label, self._limit = trigger.label, limit
         self._copies = config.copies
         self._each = max(1, int(config.triggered_share * config.batch_size) // config.copies)
-        self._set, self._generator = defense_set, generator
+        self._pixels, self._labels = defense_set.images.to(device), defense_set.labels
+        self._generator = generator
         self._others = torch.nonzero(defense_set.labels != trigger.label).flatten()
         self._parameters = []
         for parameter in trigger.parameters:
@@ -147,7 +149,8 @@ class _Opponent:
             noise = torch.randn(copies.shape, generator=generator)
             noise[0] = 0.0  # the first copy starts where the trigger was found
             scale = 0.1 * parameter.std() if parameter.numel() > 1 else 0.1
-            self._parameters.append((copies + scale * noise).requires_grad_(True))
+            start = (copies + scale * noise).to(device)
+            self._parameters.append(start.requires_grad_(True))
         self._optimizer = torch.optim.Adam(
             self._parameters, lr=self._kind.learning_rate, betas=(0.5, 0.9)
         )
@@ -156,11 +159,11 @@ class _Opponent:
         """One step against ``model``; returns triggered images and their true labels."""
         count = self._copies * self._each
         drawn = self._others[torch.randint(len(self._others), (count,), generator=self._generator)]
-        images = self._set.images[drawn].view(self._copies, self._each, *model.input_shape)
+        images = self._pixels[drawn].view(self._copies, self._each, *model.input_shape)
         logits = model(self._kind.apply(self._parameters, images).flatten(0, 1))
         excess = F.relu(self._kind.size(self._parameters) / self._limit - 1)
         loss = (
-            self._copies * F.cross_entropy(logits, torch.full((count,), self._label))
+            self._copies * F.cross_entropy(logits, torch.full_like(logits.argmax(1), self._label))
             + _SIZE_PENALTY * excess.sum()
         )
         gradients = torch.autograd.grad(loss, self._parameters)
@@ -169,4 +172,4 @@ class _Opponent:
         self._optimizer.step()
         with torch.no_grad():
             triggered = self._kind.apply(self._parameters, images).flatten(0, 1)
-        return triggered, self._set.labels[drawn]
+        return triggered, self._labels[drawn]

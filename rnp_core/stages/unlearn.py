@@ -95,6 +95,7 @@ def unlearn(
     parameters = [p for p in unlearned.network.parameters() if p.is_floating_point()]
     for parameter in parameters:
         parameter.requires_grad_(True)
+    images, targets = defense_set.images.to(model.device), defense_set.labels.to(model.device)
     norm = torch.sqrt(sum((p.detach().square().sum() for p in parameters), torch.zeros(())))
     velocity = [torch.zeros_like(p) for p in parameters]
     shares, accuracy, distance = [], [], [0.0]
@@ -104,10 +105,11 @@ def unlearn(
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     for step in range(config.max_steps + 1):
         indices = next(batches)
-        labels = defense_set.labels[indices]
-        logits = unlearned(augment(defense_set.images[indices], generator))
+        labels = targets[indices]
+        logits = unlearned(augment(images[indices], generator))
         predicted = logits.detach().argmax(1)
-        shares.append(torch.bincount(predicted, minlength=model.num_classes) / len(indices))
+        counts = torch.bincount(predicted, minlength=model.num_classes)
+        shares.append(counts.cpu() / len(indices))
         accuracy.append(float((predicted == labels).float().mean()))
         smoothed = accuracy[-1] if step == 0 else 0.5 * smoothed + 0.5 * accuracy[-1]
         on_progress(
@@ -136,7 +138,7 @@ def unlearn(
         shares=torch.stack(shares),
         accuracy=torch.tensor(accuracy),
         distance=torch.tensor(distance),
-        unlearned_shares=class_shares(unlearned, defense_set.images, config.batch_size),
+        unlearned_shares=class_shares(unlearned, images, config.batch_size),
         collapsed=collapsed,
         used_batch_statistics=use_batch_statistics(unlearned),
     )
@@ -166,7 +168,7 @@ def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor
     batches = list(images.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:  # one image has no batch statistics
         batches[-2:] = [torch.cat(batches[-2:])]
-    predicted = torch.cat([probe(batch).argmax(1) for batch in batches])
+    predicted = torch.cat([probe(batch).argmax(1) for batch in batches]).cpu()
     return torch.bincount(predicted, minlength=model.num_classes) / len(images)
 
 

@@ -1,0 +1,93 @@
+"""The same network, computed faster: memory layout and number format that the machine likes.
+
+What a network computes stays as it is, up to rounding. Each change is tried on clean images first,
+and left out where the network fails with it or answers differently.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnp_core.errors import ConfigError
+from rnp_core.model import SuspectModel
+
+_LAYOUT_TOLERANCE = 1e-3
+"""Largest relative change of the logits that another memory layout may cause."""
+
+_ROUNDING_TOLERANCE = 0.1
+"""The same for bfloat16, whose values have three digits; a network that loses its answer to
+rounding changes far more."""
+
+_LOST_PREDICTIONS = 0.03
+"""Share of images whose class may change by rounding."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called "cpu" or "cuda", or for "auto" a GPU where there is one.
+
+    Raises:
+        ConfigError: for "cuda" where PyTorch sees no GPU.
+    """
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise ConfigError("expected a GPU for --device cuda, PyTorch sees none; use cpu or auto")
+    return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+
+
+def accelerate(
+    model: SuspectModel, images: Tensor, *, mixed_precision: bool | None = None
+) -> SuspectModel:
+    """A copy of ``model`` with channels-last layout and bfloat16 arithmetic, where these suit it.
+
+    Args:
+        images: clean images ``(N, C, H, W)`` in [0, 1] to compare answers on.
+        mixed_precision: False keeps float32, None takes bfloat16 where the hardware is fast at it.
+    """
+    fast = model.copy()
+    with torch.no_grad():
+        expected = fast(images)
+        candidate = _channels_last(model.copy())
+        if _largest_change(candidate, images, expected) <= _LAYOUT_TOLERANCE:
+            fast = candidate
+        if mixed_precision is None:
+            mixed_precision = has_fast_bfloat16(model.device)
+        if mixed_precision:
+            candidate = fast.copy()
+            candidate.mixed_precision = True
+            if _largest_change(candidate, images, expected) <= _ROUNDING_TOLERANCE:
+                answers = candidate(images).argmax(1)
+                lost = (answers != expected.argmax(1)).float().mean()
+                fast = candidate if float(lost) <= _LOST_PREDICTIONS else fast
+    return fast
+
+
+def unaccelerated(model: SuspectModel) -> SuspectModel:
+    """A copy of ``model`` on the CPU with the plain layout and arithmetic."""
+    plain = model.copy().cpu()
+    plain.memory_format, plain.mixed_precision = torch.contiguous_format, False
+    return plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def _channels_last(model: SuspectModel) -> SuspectModel:
+    model.memory_format = torch.channels_last
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _largest_change(candidate: SuspectModel, images: Tensor, expected: Tensor) -> float:
+    """Largest change of a logit relative to the largest logit; infinite where the network fails."""
+    try:
+        change = (candidate(images) - expected).abs().max()
+    except Exception:  # the network's own code, which may want the layout that it was given
+        return float("inf")
+    return float(change / expected.abs().max().clamp_min(1e-12))
