@@ -62,6 +62,7 @@ def _run(arguments: Sequence[str]) -> int:
             budget=options.budget,
             preset=options.preset,
             threads=options.threads,
+            device=options.device,
             time_limit=options.time_limit,
         )
     if not subjects:
@@ -69,7 +70,13 @@ def _run(arguments: Sequence[str]) -> int:
     name = "benchmark-quick" if options.quick else f"benchmark-{options.part}"
     out = options.out or Path("runs") / name
     rows = run_grid(
-        grid, subjects, out, limit=options.limit, on_cell=_show_cell, on_row=_show_row
+        grid,
+        subjects,
+        out,
+        limit=options.limit,
+        jobs=options.jobs,
+        on_cell=_show_cell,
+        on_row=_show_row,
     )
     print("\n" + write_tables([out], out))
     print(f"The tables are in {out / 'tables.md'} and {out / 'tables.json'}.")
@@ -113,6 +120,8 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", choices=BUDGETS, default="paper", help="of the baselines")
     parser.add_argument("--preset", choices=PRESETS, default="standard", help="of our scan")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="cells that run at the same time")
     parser.add_argument("--time-limit", type=float, default=7200.0, help="seconds for one cell")
     return parser
 

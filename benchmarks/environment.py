@@ -22,7 +22,7 @@ ENVIRONMENT_NAME = "environment.json"
 SETTINGS_NAME = "settings.json"
 
 
-def describe_environment(*, threads: int) -> dict[str, Any]:
+def describe_environment(*, threads: int, device: str = "cpu", jobs: int = 1) -> dict[str, Any]:
     """Versions, processor, threads and the commit, as plain values."""
     return {
         "version": VERSION,
@@ -34,13 +34,16 @@ def describe_environment(*, threads: int) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "cells_at_once": jobs,
     }
 
 
-def record_environment(out: Path, *, threads: int) -> str:
+def record_environment(out: Path, *, threads: int, device: str = "cpu", jobs: int = 1) -> str:
     """Write the environment into ``out``, beside those of earlier runs; returns its id."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return record(out / ENVIRONMENT_NAME, describe_environment(threads=threads), date=today)
+    facts = describe_environment(threads=threads, device=device, jobs=jobs)
+    return record(out / ENVIRONMENT_NAME, facts, date=today)
 
 
 def record(path: Path, facts: Mapping[str, Any], **more: Any) -> str:

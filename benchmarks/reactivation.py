@@ -52,7 +52,7 @@ def reactivate(
     for _ in range(config.steps):
         drawn = torch.randperm(len(clean), generator=generator)[: config.batch_size]
         logits = tuned(torch.cat([clean.images[drawn], poisoned]))
-        loss = F.cross_entropy(logits, torch.cat([clean.labels[drawn], wanted]))
+        loss = F.cross_entropy(logits, torch.cat([clean.labels[drawn], wanted]).to(model.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -11,6 +11,7 @@ import dataclasses
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -41,6 +42,7 @@ class Grid:
         budget: of the baselines.
         preset: of our scan.
         threads: of the processor, for every cell.
+        device: "cpu" or "cuda".
         time_limit: seconds after which a cell counts as failed.
         limits: images that a measurement takes.
     """
@@ -52,6 +54,7 @@ class Grid:
     budget: str = "paper"
     preset: str = "standard"
     threads: int = 2
+    device: str = "cpu"
     time_limit: float = 7200.0
     limits: TaskLimits = TaskLimits()
 
@@ -84,6 +87,7 @@ def run_grid(
     out: Path,
     *,
     limit: int | None = None,
+    jobs: int = 1,
     on_cell: Callable[[Cell, int, int], None] = lambda cell, index, count: None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
@@ -91,6 +95,7 @@ def run_grid(
 
     Args:
         limit: cells to run at most.
+        jobs: cells that run at the same time; 1 where seconds are to be compared.
         on_cell: called before each with its number, from 1, and how many there are.
 
     Returns:
@@ -100,18 +105,23 @@ def run_grid(
         ConfigError: for an unknown method, budget or preset.
     """
     rows_path = out / ROWS_NAME
-    environment = record_environment(out, threads=grid.threads)
+    environment = record_environment(out, threads=grid.threads, device=grid.device, jobs=jobs)
     done = {row.key for row in read_rows([rows_path]) if row.status != "failed"}
     waiting = [
         cell
         for cell in plan_cells(grid, subjects, out, environment)
         if any(key not in done for key in cell.keys)
     ][:limit]
-    for index, cell in enumerate(waiting, start=1):
-        on_cell(cell, index, len(waiting))
-        for row in run_cell(cell):
-            append_row(rows_path, row)
-            on_row(row)
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(run_cell, cell) for cell in waiting]
+        try:
+            for index, (cell, future) in enumerate(zip(waiting, running, strict=True), start=1):
+                on_cell(cell, index, len(waiting))
+                for row in future.result():
+                    append_row(rows_path, row)
+                    on_row(row)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
     return read_rows([rows_path])
 
 
@@ -195,7 +205,11 @@ def _work(sender: Connection, cell: Cell) -> None:
     try:
         (method,) = find_methods([cell.method], budget=grid.budget, preset=grid.preset, seed=seed)
         prepared = prepare(
-            cell.subject, clean_count=cell.blank.clean_count, seed=seed, limits=grid.limits
+            cell.subject,
+            clean_count=cell.blank.clean_count,
+            seed=seed,
+            limits=grid.limits,
+            device=torch.device(grid.device),
         )
         rows = run_method(method, cell.subject, prepared, cell.blank)
         sender.send([row.to_json() for row in rows])

@@ -30,6 +30,9 @@ FLIPPABLE = ("cifar", "imagenet", "imagenette")
 """Starts of the names of data sets whose classes survive a mirror; signs and digits do not."""
 
 
+_CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class TaskLimits:
     """How many images a measurement takes at most."""
@@ -62,7 +65,12 @@ class Prepared:
 
 
 def prepare(
-    subject: BenchmarkSubject, *, clean_count: int, seed: int, limits: TaskLimits = TaskLimits()
+    subject: BenchmarkSubject,
+    *,
+    clean_count: int,
+    seed: int,
+    limits: TaskLimits = TaskLimits(),
+    device: torch.device = _CPU,
 ) -> Prepared:
     """Read a subject as ``rnp scan`` does with ``clean_count`` clean images, balanced by class.
 
@@ -75,7 +83,7 @@ def prepare(
         pixels = (drawn.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
         np.savez(path, x=pixels.numpy(), y=drawn.labels.numpy())
         loaded = load_subject(subject.checkpoint, path, seed=seed)
-    model = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = loaded.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     truth = read_truth(subject, model, max_images=limits.test_images, seed=seed)
     suspects, is_triggered = draw_suspects(truth, limits.samples)
     defence = Defence(

@@ -48,7 +48,10 @@ def anp(defence: Defence, *, config: AnpConfig = AnpConfig()) -> dict[str, Outco
     network = defence.model.copy().train()
     sizes = {name: len(layer.weight) for name, layer in batch_norm_layers(network).items()}
     parameters = dict(network.named_parameters())
-    mask = {name: torch.ones(size, requires_grad=True) for name, size in sizes.items()}
+    mask = {
+        name: torch.ones(size, device=network.device, requires_grad=True)
+        for name, size in sizes.items()
+    }
     optimizer = torch.optim.SGD(mask.values(), lr=config.learning_rate, momentum=config.momentum)
     alpha, eps = config.clean_weight, config.perturbation
 
@@ -60,7 +63,7 @@ def anp(defence: Defence, *, config: AnpConfig = AnpConfig()) -> dict[str, Outco
             if noise is not None and f"{name}.bias" in parameters:
                 changed[f"{name}.bias"] = parameters[f"{name}.bias"] * (1 + noise[f"{name}.bias"])
         logits = functional_call(network, {**parameters, **changed}, (images,))
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels.to(logits.device))
 
     for _ in range(config.steps):
         drawn = torch.randint(len(defence.clean), (config.batch_size,), generator=generator)
@@ -71,8 +74,7 @@ def anp(defence: Defence, *, config: AnpConfig = AnpConfig()) -> dict[str, Outco
             for name, size in sizes.items()
             for part in ("weight", "bias")
         }
-        for values in noise.values():
-            values.requires_grad_(True)
+        noise = {n: values.to(network.device).requires_grad_(True) for n, values in noise.items()}
         gradients = torch.autograd.grad(
             loss_of(images, labels, noise), list(noise.values()), allow_unused=True
         )

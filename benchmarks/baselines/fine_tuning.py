@@ -44,7 +44,8 @@ def fine_tune(
     for _ in range(config.epochs):
         for indices in shuffled_batches(len(defence.clean), config.batch_size, generator):
             images = crop_and_flip(defence.clean.images[indices], generator, flips=defence.flips)
-            loss = F.cross_entropy(model(images), defence.clean.labels[indices])
+            labels = defence.clean.labels[indices].to(model.device)
+            loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

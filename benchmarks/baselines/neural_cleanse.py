@@ -121,7 +121,8 @@ def _invert(
         torch.rand((1, size, height, width), generator=generator).clamp(1e-4, 1 - 1e-4)
         for size in (1, channels)
     ]
-    parameters = [torch.atanh(2 * values - 1).requires_grad_(True) for values in start]
+    device, pixels = network.device, defence.clean.images.to(network.device)
+    parameters = [torch.atanh(2 * v - 1).to(device).requires_grad_(True) for v in start]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.5, 0.9))
     cost = CostSchedule(config)
     best: list[Tensor] | None = None
@@ -130,9 +131,9 @@ def _invert(
         rates, norms = [], []
         for indices in batches:
             mask, pattern = _shown(parameters)
-            images = defence.clean.images[indices]
+            images = pixels[indices]
             logits = network((1 - mask) * images + mask * pattern)
-            targets = torch.full((len(images),), label)
+            targets = torch.full((len(images),), label, device=device)
             norm = mask.abs().sum()
             loss = F.cross_entropy(logits, targets) + cost.value * norm
             for parameter, gradient in zip(
@@ -151,7 +152,8 @@ def _invert(
         if cost.moved_both_ways and idle >= config.stop_patience:
             break
         cost.update(succeeded)
-    return _trigger(defence, label, best or [parameter.detach() for parameter in parameters])
+    chosen = best or [parameter.detach() for parameter in parameters]
+    return _trigger(defence, label, [parameter.cpu() for parameter in chosen])
 
 
 def _rounds(

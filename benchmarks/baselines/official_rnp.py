@@ -114,7 +114,7 @@ def _unlearn(
         correct = 0
         for indices in shuffled_batches(count, config.batch_size, generator):
             images = crop_and_flip(defence.clean.images[indices], generator, flips=defence.flips)
-            labels = defence.clean.labels[indices]
+            labels = defence.clean.labels[indices].to(model.device)
             logits = model(images)
             correct += int((logits.argmax(1) == labels).sum())
             optimizer.zero_grad()
@@ -133,7 +133,7 @@ def _recover(
     network = unlearned.copy().train()
     parameters = dict(network.named_parameters())
     mask = {
-        name: torch.ones(len(layer.weight), requires_grad=True)
+        name: torch.ones_like(layer.weight).requires_grad_(True)
         for name, layer in batch_norm_layers(network).items()
     }
     optimizer = torch.optim.SGD(
@@ -147,7 +147,8 @@ def _recover(
                 for name, values in mask.items()
             }
             logits = functional_call(network, {**parameters, **masked}, (images,))
-            loss = config.loss_weight * F.cross_entropy(logits, defence.clean.labels[indices])
+            labels = defence.clean.labels[indices].to(network.device)
+            loss = config.loss_weight * F.cross_entropy(logits, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.zoo.architectures import WIDTHS
-from benchmarks.zoo.datasets import load_data
+from benchmarks.zoo.datasets import TrainingData, load_data
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.models import is_done, write_model
 from benchmarks.zoo.recipes import PARTS, Part, Recipe
@@ -46,8 +46,13 @@ def select(recipes: tuple[Recipe, ...], only: list[str]) -> tuple[Recipe, ...]:
     return tuple(recipe for recipe in recipes if not only or recipe.name in only)
 
 
-def train_all(recipes: tuple[Recipe, ...], data: Path | None, out: Path, machine: Machine) -> None:
+def train_all(
+    recipes: tuple[Recipe, ...], data: Path | None, out: Path, machine: Machine, *, jobs: int = 1
+) -> None:
     """Train every recipe that ``out`` does not hold yet.
+
+    Args:
+        jobs: models that are trained at the same time, each in a process of its own.
 
     Raises:
         RnpError: when the images cannot be used.
@@ -57,15 +62,28 @@ def train_all(recipes: tuple[Recipe, ...], data: Path | None, out: Path, machine
     if not waiting:
         return
     images = load_data(waiting[0].part, data, out)
-    for recipe in waiting:
-        trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
-        card = write_model(recipe, trained, images, machine, out)
-        success = card.get("attack_success_rate", "none")
-        _show(
-            recipe.name,
-            f"accuracy {card['clean_accuracy']}, attack success {success}, "
-            f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
-        )
+    work = partial(_train_one, images=images, machine=machine, out=out)
+    if jobs == 1:
+        for recipe in waiting:
+            work(recipe)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    with torch.multiprocessing.get_context("spawn").Pool(
+        jobs, torch.set_num_threads, (threads,)
+    ) as pool:
+        for _ in pool.imap_unordered(work, waiting):  # images travel in shared memory
+            pass
+
+
+def _train_one(recipe: Recipe, images: TrainingData, machine: Machine, out: Path) -> None:
+    trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
+    card = write_model(recipe, trained, images, machine, out)
+    success = card.get("attack_success_rate", "none")
+    _show(
+        recipe.name,
+        f"accuracy {card['clean_accuracy']}, attack success {success}, "
+        f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
+    )
 
 
 def _show(name: str, text: str) -> None:
@@ -86,6 +104,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
+    parser.add_argument("--jobs", type=int, default=1, help="models trained at the same time")
     options = parser.parse_args()
     name = options.device
     if name == "auto":
@@ -101,7 +120,7 @@ def main() -> int:
         if options.out is None:
             parser.error("expected --out with the folder for the models")
         machine = Machine(torch.device(name), options.bfloat16)
-        train_all(recipes, options.data, options.out, machine)
+        train_all(recipes, options.data, options.out, machine, jobs=options.jobs)
     except RnpError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -61,12 +61,12 @@ _NAMES = {
 _PARAMETERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "resnet": {
         "tiny": {"widths": (8, 16, 32, 64), "depths": (1, 1, 1, 1)},
-        "narrow": {"widths": (16, 32, 64, 128)},
+        "narrow": {"widths": (12, 24, 48, 96)},
         "full": {},
     },
     "preactresnet": {
         "tiny": {"widths": (8, 16, 32, 64), "depths": (1, 1, 1, 1), "final_norm": "bn"},
-        "narrow": {"widths": (16, 32, 64, 128), "final_norm": "bn"},
+        "narrow": {"widths": (12, 24, 48, 96), "final_norm": "bn"},
         "full": {"final_norm": "bn"},
     },
     "vgg": {

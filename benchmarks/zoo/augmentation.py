@@ -1,4 +1,8 @@
-"""Random changes of training images, each batch anew and drawn from an explicit generator."""
+"""Random changes of training images, each batch anew and drawn from an explicit generator.
+
+Everything random is drawn on the CPU, so that it is the same on every device; the images may lie
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ def light(images: Tensor, generator: torch.Generator, *, shift: int, flips: bool
     """Each image moved by up to ``shift`` pixels, edges repeated, and half of them mirrored.
 
     Args:
-        images: ``(N, C, H, W)`` on the CPU.
+        images: ``(N, C, H, W)``.
         flips: whether to mirror.
     """
     count, _, height, width = images.shape
@@ -23,7 +27,8 @@ def light(images: Tensor, generator: torch.Generator, *, shift: int, flips: bool
         mirrored = torch.rand((count, 1), generator=generator) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
     columns = (left + columns)[:, None, :]  # (N, 1, W)
-    return padded[torch.arange(count)[:, None, None], rows, columns].permute(0, 3, 1, 2)
+    places = (torch.arange(count)[:, None, None], rows, columns)
+    return padded[tuple(place.to(images.device) for place in places)].permute(0, 3, 1, 2)
 
 
 def strong(images: Tensor, generator: torch.Generator, *, shift: int, flips: bool) -> Tensor:
@@ -35,7 +40,8 @@ def strong(images: Tensor, generator: torch.Generator, *, shift: int, flips: boo
     count, channels = moved.shape[:2]
 
     def factor(spread: float, *shape: int) -> Tensor:
-        return 1 + spread * (2 * torch.rand((count, *shape), generator=generator) - 1)
+        drawn = torch.rand((count, *shape), generator=generator).to(images.device)
+        return 1 + spread * (2 * drawn - 1)
 
     mean = moved.mean((1, 2, 3), keepdim=True)
     moved = (moved - mean) * factor(0.4, 1, 1, 1) + mean * factor(0.3, 1, 1, 1)
@@ -45,7 +51,8 @@ def strong(images: Tensor, generator: torch.Generator, *, shift: int, flips: boo
 
 def noisy(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
     """Images with Gaussian noise of that standard deviation, clipped to [0, 1]."""
-    return (images + deviation * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return (images + deviation * noise).clamp(0, 1)
 
 
 def _scaled(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -54,7 +61,7 @@ def _scaled(images: Tensor, generator: torch.Generator) -> Tensor:
     scales = 0.8 + 0.4 * torch.rand((count, 2), generator=generator)
     theta = torch.diag_embed(1 / scales)  # (N, 2, 2)
     theta = torch.cat([theta, torch.zeros(count, 2, 1)], dim=2)
-    grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False)
+    grid = F.affine_grid(theta, [count, 1, height, width], align_corners=False).to(images.device)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
@@ -67,4 +74,5 @@ def _erased(images: Tensor, generator: torch.Generator) -> Tensor:
     inside_rows = (rows >= top) & (rows < top + tall) & (draws[4] < 0.5)  # (N, H)
     inside_columns = (columns >= left) & (columns < left + wide)  # (N, W)
     inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
-    return torch.where(inside, torch.rand(images.shape, generator=generator), images)
+    noise = torch.rand(images.shape, generator=generator)
+    return torch.where(inside.to(images.device), noise.to(images.device), images)

@@ -11,12 +11,12 @@ from benchmarks.zoo.recipes import Part, Recipe, Style
 GRID_ARCHITECTURES = ("resnet", "preactresnet", "vgg", "mobilenetv2", "vit")
 
 _CNN = {
-    "cifar10": Style(epochs=16, batch_size=128),
+    "cifar10": Style(epochs=14, batch_size=256, peak_learning_rate=0.2),
     "gtsrb": Style(epochs=40, batch_size=64, peak_learning_rate=0.05),
 }
 _VIT = {
     "cifar10": Style(
-        epochs=40, batch_size=128, optimizer="adamw", peak_learning_rate=1e-3, weight_decay=0.05
+        epochs=30, batch_size=256, optimizer="adamw", peak_learning_rate=2e-3, weight_decay=0.05
     ),
     "gtsrb": Style(
         epochs=60, batch_size=64, optimizer="adamw", peak_learning_rate=1e-3, weight_decay=0.05
@@ -61,7 +61,11 @@ _CONTROLS: Mapping[str, Callable[[Style], Style]] = {
     "few-epoch": lambda style: replace(style, epochs=max(1, style.epochs // 5)),
     "augmented": lambda style: replace(style, augmentation="strong"),
     "adversarial": lambda style: replace(
-        style, robust="adversarial", robust_size=4 / 255, robust_steps=3
+        style,
+        epochs=max(1, style.epochs // 2),
+        robust="adversarial",
+        robust_size=4 / 255,
+        robust_steps=2,
     ),
     "noise": lambda style: replace(style, robust="noise", robust_size=0.1),
     "fine-tuned": lambda style: replace(

@@ -187,11 +187,14 @@ class _Trainer:
         attacker = torch.optim.Adam(weights, lr=ATTACK_LEARNING_RATE) if weights else None
         batches = epoch_batches(len(images), style.batch_size, self.generator)
         model.train()
+        device = self.machine.device
+        pixels, labels = images.images.to(device), images.labels.to(device)
         for epoch in range(epochs):
-            total = 0.0
+            total = torch.zeros((), device=device)
             for _ in range(steps):
                 rows = next(batches)
-                loss = self._loss(model, images.subset(rows), attack)
+                rows = rows.to(device)
+                loss = self._loss(model, pixels[rows], labels[rows], attack)
                 optimizer.zero_grad()
                 if attacker:
                     attacker.zero_grad()
@@ -200,18 +203,17 @@ class _Trainer:
                 schedule.step()
                 if attacker:
                     attacker.step()
-                total += loss.item()
-            self.log(f"epoch {epoch + 1} of {epochs}: loss {total / steps:.3f}")
+                total += loss.detach()
+            self.log(f"epoch {epoch + 1} of {epochs}: loss {float(total) / steps:.3f}")
 
     def _loss(
-        self, model: SuspectModel, images: DefenseSet, attack: Attack | None
+        self, model: SuspectModel, images: Tensor, labels: Tensor, attack: Attack | None
     ) -> Tensor:
         style, generator, device = self.recipe.style, self.generator, self.machine.device
         change = augmentation.strong if style.augmentation == "strong" else augmentation.light
-        batch = change(images.images, generator, shift=self.data.shift, flips=self.data.flips)
+        batch = change(images, generator, shift=self.data.shift, flips=self.data.flips)
         if style.robust == "noise":
             batch = augmentation.noisy(batch, style.robust_size, generator)
-        batch, labels = batch.to(device), images.labels.to(device)
         own_loss = batch.new_zeros(())
         if attack is not None:
             own_loss = attack.own_loss(batch)
