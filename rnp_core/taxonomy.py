@@ -10,7 +10,7 @@ from typing import Any
 
 from rnp_core.report import Finding, ScanReport
 
-ATLAS_VERSION = "2026.05"
+ATLAS_VERSION = "5.6.0"
 OWASP_VERSION = "2023"
 
 ATLAS_NAMES = {
@@ -146,6 +146,7 @@ RULES: tuple[Rule, ...] = (
         "thorough preset, or without --no-repair.",
         ("AML.T0018.000",),
         ("ML10",),
+        ("CWE-506",),
     ),
     Rule(
         "RNP009",

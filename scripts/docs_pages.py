@@ -17,6 +17,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 
+_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./[^)\s]*\)")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -28,6 +29,11 @@ def on_files(files: Any, config: Mapping[str, Any]) -> Any:
         files.append(File.generated(config, name, content=page(source)))
     files.append(File.generated(config, "reference.md", content=reference()))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links of a page of docs/ that lead out of it become plain text."""
+    return _OUTSIDE.sub(r"\1", markdown)
 
 
 def page(source: str) -> str:

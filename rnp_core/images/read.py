@@ -112,7 +112,9 @@ def read_suspects(
     warning, however many they are.
 
     Args:
-        channels, size, limits: as for :func:`read_defense_set`.
+        channels: as for :func:`read_defense_set`.
+        size: as for :func:`read_defense_set`.
+        limits: as for :func:`read_defense_set`.
 
     Raises:
         DataError: when the source is missing, refused or empty, or no image in it can be read.

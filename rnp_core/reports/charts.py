@@ -28,21 +28,23 @@ def specification(figure: Figure) -> dict[str, Any]:
     bars = figure.kind == "bars"
     layout: dict[str, Any] = {
         "height": 110 + 26 * len(figure.categories) if bars else 300,
-        "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 48 if bars else 8},
         "showlegend": len(figure.series) > 1,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": {
+            "orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal",
+        },
         "hovermode": "closest",
         "dragmode": False,
         "bargap": 0.05 if figure.kind == "columns" else 0.24,
         "barmode": "stack" if figure.kind == "columns" or not _grouped(figure) else "group",
         "xaxis": {
-            "title": {"text": figure.x_label},
+            "title": {"text": "" if bars else figure.x_label, "font": {"size": 13}},
             "automargin": True,
             "fixedrange": True,
             "zeroline": False,
         },
         "yaxis": {
-            "title": {"text": "" if bars else figure.y_label},
+            "title": {"text": "" if bars else figure.y_label, "font": {"size": 13}},
             "automargin": True,
             "fixedrange": True,
             "zeroline": False,
@@ -67,6 +69,13 @@ def specification(figure: Figure) -> dict[str, Any]:
     if figure.y_range:
         layout["yaxis"]["range"] = list(figure.y_range)
     if bars:
+        layout["annotations"].append(  # a title of the axis would not fit below short bars
+            {
+                "x": 1, "xref": "paper", "y": 0, "yref": "paper", "yshift": -22,
+                "text": _safe(figure.x_label), "showarrow": False, "xanchor": "right",
+                "yanchor": "top",
+            }
+        )
         layout["yaxis"].update(
             {
                 "autorange": "reversed",

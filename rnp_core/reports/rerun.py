@@ -87,7 +87,9 @@ def rerun(
     Args:
         report_path: ``report.json`` or its run folder.
         out: run folder of the repeated scan.
-        checkpoint, clean, suspects: where the files are now; default: where they were.
+        checkpoint: where the file is now; default: where it was.
+        clean: where the clean images are now.
+        suspects: where the suspects are now.
         trusted_arch: see :func:`rebuild_request`.
         force: replace an earlier scan in ``out``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup, escape
@@ -22,7 +23,12 @@ TONE_COLOURS = {
 
 _TEXT, _GRID = "#5B6673", "#C9D1D9"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 44
-_FONT = 'font-family="sans-serif" font-size="12"'
+_FONT = 'font-family="DejaVu Sans, sans-serif" font-size="12"'
+_LETTER = 7.0
+"""About the width of a letter."""
+_ISOLATED = re.compile(" ?\\(\u2068[^\u2069]*\u2069\\)")
+"""A name that runs from right to left. WeasyPrint draws letter by letter to the right, so a drawing
+keeps the number of the label alone."""
 
 Scale = Callable[[float], float]
 
@@ -35,42 +41,44 @@ def draw(figure: Figure) -> Markup:
     bars = figure.kind == "bars"
     height = 100 + 11 * len(figure.series) * len(figure.categories) if bars else 270
     height = max(height, 130 + 24 * len(figure.categories) if bars else 0)
-    left = 190 if bars else _LEFT
+    left, right = (190, WIDTH - 56) if bars else (_LEFT, WIDTH - _RIGHT)
+    legend, deeper = _legend(figure.series, left)
+    height += deeper
     low, high = figure.x_range or _range([x for s in figure.series for x in s.x])
-    across = _scale(low, high, left, WIDTH - _RIGHT)
+    across = _scale(low, high, left, right)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(figure.title)}" {_FONT}>'
     ]
-    parts += _legend(figure.series, left)
-    base = height - _BOTTOM
+    parts += legend
+    top, base = _TOP + deeper, height - _BOTTOM
     for value in _ticks(low, high):
         if figure.kind == "dots":
             continue
         x = across(value)
-        parts.append(_line(x, _TOP, x, base, _GRID, "grid"))
+        parts.append(_line(x, top, x, base, _GRID, "grid"))
         parts.append(_text(x, base + 16, _tick(value), "middle"))
-    parts.append(_text((left + WIDTH - _RIGHT) / 2, height - 8, figure.x_label, "middle"))
-    if bars:
-        parts += _bars(figure, across, _TOP + 4, base - 4, left, WIDTH - _RIGHT)
-    else:
-        parts += _plane(figure, across, base, left)
+    parts.append(_text((left + right) / 2, height - 8, figure.x_label, "middle"))
     for value, name in figure.marks:
         x = across(value)
-        parts.append(_line(x, _TOP - 2, x, base, _TEXT, "mark", dash="4 3"))
-        parts.append(_text(x + 4, _TOP + 8, name, "start"))
+        parts.append(_line(x, top - 2, x, base, _TEXT, "mark", dash="4 3"))
+        parts.append(_text(x + 4, top - 3, name, "start"))
+    if bars:
+        parts += _bars(figure, across, top + 4, base - 4, left, right)
+    else:
+        parts += _plane(figure, across, top, base, left)
     parts.append("</svg>")
     return Markup("".join(parts))
 
 
-def _plane(figure: Figure, across: Scale, base: float, left: int) -> Iterator[str]:
+def _plane(figure: Figure, across: Scale, top: float, base: float, left: int) -> Iterator[str]:
     values = [y for s in figure.series for y in s.y if y is not None]
-    floor, top = figure.y_range or (0.0, max([*values, 1.0]) * 1.05)
-    up = _scale(floor, top, base, _TOP)
-    for value in _ticks(floor, top):
+    floor, ceiling = figure.y_range or (0.0, max([*values, 1.0]) * 1.05)
+    up = _scale(floor, ceiling, base, top)
+    for value in _ticks(floor, ceiling):
         yield _line(left, up(value), WIDTH - _RIGHT, up(value), _GRID, "grid")
         yield _text(left - 6, up(value) + 4, _tick(value), "end")
-    middle = (_TOP + base) / 2
+    middle = (top + base) / 2
     yield (
         f'<text class="ink" fill="{_TEXT}" text-anchor="middle" '
         f'transform="translate(14 {middle:.0f}) rotate(-90)">{escape(figure.y_label)}</text>'
@@ -112,28 +120,23 @@ def _bars(
             length = min(max(across(value), left), right) - left
             tone = TONE_COLOURS[series.tone]
             yield _rectangle(left, row, max(length, 1.0), thickness * 0.92, tone)
-            inside = length > right - left - 40
-            at, anchor = (left + length - 4, "end") if inside else (left + length + 5, "start")
-            colour = "#FFFFFF" if inside else _TEXT
-            label = "" if inside else ' class="ink"'
-            yield (
-                f'<text{label} fill="{colour}" x="{at:.1f}" y="{row + thickness / 2 + 3.5:.1f}" '
-                f'font-size="10.5" text-anchor="{anchor}">{value:.2f}</text>'
-            )
+            yield _text(WIDTH - _RIGHT, row + thickness / 2 + 3.5, f"{value:.2f}", "end", size=10.5)
 
 
-def _legend(series: Sequence[Series], left: int) -> Iterator[str]:
+def _legend(series: Sequence[Series], left: int) -> tuple[list[str], int]:
+    """Colours and names in as many rows as they need, and the height beyond the first row."""
+    parts: list[str] = []
     if len(series) < 2:
-        return
-    x = float(12 if sum(len(s.name) for s in series) > 60 else left)
-    room = (WIDTH - x - 10) / len(series)
+        return parts, 0
+    x, y = float(left), 9
     for entry in series:
-        name = entry.name
-        letters = max(4, int((room - 24) / 6.4))
-        name = name if len(name) <= letters else name[: letters - 1] + "…"
-        yield _rectangle(x, 9, 12, 12, TONE_COLOURS[entry.tone])
-        yield _text(x + 17, 19, name, "start")
-        x += min(room, 30 + 6.6 * len(name))
+        wide = 32 + _LETTER * len(entry.name)
+        if x > left and x + wide > WIDTH:
+            x, y = float(left), y + 18
+        parts.append(_rectangle(x, y, 12, 12, TONE_COLOURS[entry.tone]))
+        parts.append(_text(x + 17, y + 10, entry.name, "start"))
+        x += wide
+    return parts, y - 9
 
 
 def _path(series: Series, across: Scale, up: Scale, colour: str) -> str:
@@ -151,10 +154,10 @@ def _path(series: Series, across: Scale, up: Scale, colour: str) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def _text(x: float, y: float, text: str, anchor: str, *, size: float = 12) -> str:
     return (
-        f'<text class="ink" fill="{_TEXT}" x="{x:.1f}" y="{y:.1f}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
+        f'<text class="ink" fill="{_TEXT}" x="{x:.1f}" y="{y:.1f}" font-size="{size}" '
+        f'text-anchor="{anchor}">{escape(_ISOLATED.sub("", text))}</text>'
     )
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from urllib.parse import quote
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>&$^=:@])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~<>&$^@]|:(?=/))")
 
 
 def shown(value: object, *, most: int = 160) -> str:
@@ -26,7 +26,7 @@ def shown(value: object, *, most: int = 160) -> str:
 
 
 def markdown(value: object, *, most: int = 160) -> str:
-    """:func:`shown`, with everything escaped that Markdown or HTML would read as markup."""
+    """:func:`shown`, with all escaped that Markdown or HTML reads as markup within a line."""
     return _MARKDOWN.sub(r"\\\1", shown(value, most=most)).replace("\\<", "&lt;")
 
 

@@ -5,6 +5,7 @@
   const themed = (layout) => {
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--ink").trim();
+    const page = style.getPropertyValue("--page").trim();
     const axis = { gridcolor: style.getPropertyValue("--line").trim(), linecolor: ink };
     return {
       ...layout,
@@ -13,6 +14,7 @@
       font: { family: "system-ui, sans-serif", size: 13, color: ink },
       xaxis: { ...layout.xaxis, ...axis },
       yaxis: { ...layout.yaxis, ...axis },
+      annotations: layout.annotations.map((note) => ({ ...note, bgcolor: page })),
     };
   };
   const draw = () => {

@@ -11,7 +11,12 @@ from rnp_core.report import ScanReport
 from rnp_core.reports import render_report
 from rnp_core.reports.charts import plotly_script
 from tests.helpers.chromium import CHROMIUM
-from tests.helpers.hostile_report import hostile_report, with_suspects, write_example
+from tests.helpers.hostile_report import (
+    failed_report,
+    hostile_report,
+    with_suspects,
+    write_example,
+)
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -49,10 +54,18 @@ def open_report(browser: Any, folder: Path, report: ScanReport, screen: str) -> 
     [
         (with_suspects(3), "light"),
         (with_suspects(3), "dark"),
+        (with_suspects(0), "phone"),
+        (with_suspects(1), "light"),
+        (with_suspects(2000), "light"),
+        (failed_report(), "dark"),
         (hostile_report(), "light"),
+        (hostile_report(), "dark"),
         (hostile_report(), "phone"),
     ],
-    ids=["light", "dark", "hostile", "hostile-phone"],
+    ids=[
+        "light", "dark", "none-phone", "one", "2000", "failed-dark", "hostile", "hostile-dark",
+        "hostile-phone",
+    ],
 )
 def test_a_page_is_sound(browser: Any, tmp_path: Path, report: ScanReport, screen: str) -> None:
     page = open_report(browser, tmp_path, report, screen)

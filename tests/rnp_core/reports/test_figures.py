@@ -10,8 +10,8 @@ import pytest
 
 from rnp_core.report import LabelRow, ScanReport
 from rnp_core.reports.charts import specification
-from rnp_core.reports.figures import MOST_FILTERS, figures
-from rnp_core.reports.svg import draw
+from rnp_core.reports.figures import MOST_FILTERS, Figure, Series, figures
+from rnp_core.reports.svg import WIDTH, draw
 from tests.helpers.hostile_report import failed_report, hostile_report, with_suspects
 from tests.helpers.reports import example_report
 
@@ -61,6 +61,22 @@ def test_many_filters_are_thinned_from_the_top() -> None:
     assert [series.name for series in figure.series] == ["kept", "pruned"]
     assert figure.series[0].y.count(0.0) == 3
     assert "18,804 highest are left out" in figure.reading
+
+
+def test_drawings_leave_names_from_right_to_left_to_the_tables() -> None:
+    drawing = str(draw(figures(hostile_report())["trigger-sizes"]))
+    assert "شارة" not in drawing
+    assert ">3</text>" in drawing
+
+
+def test_a_legend_takes_the_rows_that_it_needs() -> None:
+    names = [f"a name of some length {i}" for i in range(5)]
+    series = tuple(Series(name, (0.0, 1.0), (0.0, 1.0), "calm") for name in names)
+    figure = Figure("many", "Many", "Names.", "lines", "x", "y", series)
+    texts = [e for e in ElementTree.fromstring(str(draw(figure))) if "name" in str(e.text)]
+    assert [e.text for e in texts] == names
+    assert len({e.attrib["y"] for e in texts}) == 2
+    assert max(float(e.attrib["x"]) for e in texts) < 0.75 * WIDTH
 
 
 @pytest.mark.parametrize("report", [full_report(), hostile_report()], ids=["full", "hostile"])

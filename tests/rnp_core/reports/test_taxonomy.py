@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import rnp_core
 from rnp_core.report import Finding
 from rnp_core.taxonomy import (
     ATLAS_NAMES,
+    ATLAS_VERSION,
     CWE_NAMES,
     OTHER,
     OWASP_NAMES,
+    OWASP_VERSION,
     RULES,
     find_rule,
     ruled_findings,
@@ -71,6 +74,13 @@ def test_an_unknown_rule_is_no_error() -> None:
     report = example_report()
     report.findings.append(Finding("high", "x", "y", rule="RNP999"))
     assert [item.rule for item in ruled_findings(report)] == [OTHER, OTHER]
+
+
+def test_the_page_names_the_catalogue_entries_and_their_versions() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ((?:AML|ML|CWE)\S+) \| (.+) \|$", text, re.M))
+    assert rows == {**ATLAS_NAMES, **OWASP_NAMES, **CWE_NAMES}
+    assert f"version {ATLAS_VERSION}" in text and f"version {OWASP_VERSION}" in text
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

@@ -30,6 +30,11 @@ def test_what_cannot_be_seen_becomes_visible(text: str, expected: str) -> None:
     assert shown(text) == expected
 
 
+def test_markdown_makes_no_link_of_an_address_and_leaves_plain_text_alone() -> None:
+    assert markdown("see https://example.org") == r"see https\://example.org"
+    assert markdown("2026-01-01T00:00:00+00:00 (a)") == "2026-01-01T00:00:00+00:00 (a)"
+
+
 def test_long_text_ends_in_an_ellipsis() -> None:
     assert shown("x" * 1000, most=10) == "x" * 9 + "…"
     assert len(shown("\x00" * 1000, most=10)) == 10
@@ -38,7 +43,7 @@ def test_long_text_ends_in_an_ellipsis() -> None:
 
 def test_markdown_keeps_markup_as_text() -> None:
     text = markdown("[a](b) `c` **d** <e> | f")
-    assert text == r"\[a\]\(b\) \`c\` \*\*d\*\* &lt;e\> \| f"
+    assert text == r"\[a\](b) \`c\` \*\*d\*\* &lt;e\> \| f"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,10 @@ def test_the_command_is_that_of_the_scan() -> None:
     )
     report = dataclasses.replace(example_report(), request=request.to_dict())
     report = type(report).from_dict(report.to_dict())
-    assert scan_command(report) == (
+    command = scan_command(report)
+    assert command is not None
+    assert command.splitlines()[1] == "  --out NEW_FOLDER \\"
+    assert command.replace(" \\\n  ", " ") == (
         "rnp scan 'my model.pth' --out NEW_FOLDER --clean clean --preset quick --seed 3 "
         "--class-names NAMES_FILE --mean 0.5 --std 0.25 --no-repair"
     )
