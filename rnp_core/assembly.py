@@ -197,9 +197,11 @@ def as_suspect_model(
 
     Raises:
         DataError: when the images are not of the model's shape.
-        ModelError: when the model cannot be copied, does not run on the images or has fewer than
-            two outputs.
+        ModelError: when the model cannot be copied, does not run on the images, or has fewer than
+            two outputs or another number of them than it says.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"expected a model that is a torch.nn.Module, got {type(model).__name__}")
     shape = tuple(defense_set.images.shape[1:])
     given = isinstance(model, SuspectModel)
     wrapped = model if isinstance(model, SuspectModel) else SuspectModel(
@@ -226,6 +228,11 @@ def as_suspect_model(
         raise ModelError(f"the model fails on the clean images: {problem}") from error
     if outputs.shape[1] < 2:
         raise ModelError(f"expected a classifier of at least 2 classes, got {outputs.shape[1]}")
+    if given and outputs.shape[1] != probe.num_classes:
+        raise ModelError(
+            f"expected {probe.num_classes} outputs, the number of classes of the SuspectModel, "
+            f"got {outputs.shape[1]}"
+        )
     if not given:
         probe.num_classes = outputs.shape[1]
         probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:16])

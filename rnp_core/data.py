@@ -71,7 +71,13 @@ class SuspectSet:
         return len(self.images)
 
 
+def _check_tensor(value: object, which: str) -> None:
+    if not isinstance(value, Tensor):
+        raise DataError(f"expected {which} in a torch.Tensor, got {type(value).__name__}")
+
+
 def _check_labels(labels: Tensor, count: int) -> None:
+    _check_tensor(labels, "labels")
     if labels.shape != (count,):
         raise DataError(f"expected labels of shape ({count},), got {tuple(labels.shape)}")
     if labels.dtype != torch.int64:
@@ -79,6 +85,7 @@ def _check_labels(labels: Tensor, count: int) -> None:
 
 
 def _check_images(images: Tensor) -> None:
+    _check_tensor(images, "images")
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise DataError(f"expected images of shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
     if len(images) == 0:

@@ -343,6 +343,16 @@ def test_a_module_that_is_no_classifier_is_refused() -> None:
         as_suspect_model(nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 1)), SET)
     with pytest.raises(ModelError, match="fails on the clean images"):
         as_suspect_model(nn.Linear(5, 5), SET)
+    for other in (QuadrantNet().state_dict(), QuadrantNet, None):
+        with pytest.raises(ModelError, match="expected a model that is a torch.nn.Module, got"):
+            as_suspect_model(other, SET)  # type: ignore[arg-type]
+
+
+def test_a_suspect_model_that_miscounts_its_classes_is_refused() -> None:
+    model = planted_model()
+    model.num_classes = 7
+    with pytest.raises(ModelError, match=f"expected 7 outputs.*got {CLASSES}"):
+        as_suspect_model(model, SET)
 
 
 def test_fitting_labels_need_no_words() -> None:

@@ -17,6 +17,7 @@ LABELS = torch.tensor([0, 1, 2, 1])
 @pytest.mark.parametrize(
     ("images", "message"),
     [
+        (IMAGES.numpy(), "images in a torch.Tensor, got ndarray"),
         (IMAGES[0], r"shape \(N, 1 or 3, H, W\), got \(3, 5, 6\)"),
         (torch.zeros(4, 2, 5, 6), r"got \(4, 2, 5, 6\)"),
         (torch.zeros(4, 5, 6, 3), r"got \(4, 5, 6, 3\)"),
@@ -39,6 +40,7 @@ def test_both_sets_refuse_wrong_images(images: torch.Tensor, message: str) -> No
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (LABELS.tolist(), "labels in a torch.Tensor, got list"),
         (LABELS[:3], r"labels of shape \(4,\), got \(3,\)"),
         (LABELS[:, None], r"got \(4, 1\)"),
         (LABELS.int(), "int64 labels, got torch.int32"),
@@ -61,6 +63,7 @@ def test_suspects_need_an_id_each() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (LABELS.tolist(), "labels in a torch.Tensor, got list"),
         (LABELS[:3], r"labels of shape \(4,\), got \(3,\)"),
         (LABELS[:, None], r"got \(4, 1\)"),
         (LABELS.int(), "int64 labels, got torch.int32"),
