@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from rnp_core.errors import CheckpointError
 
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 _LOCAL_HEADER = 30  # bytes of a local file header without name and extra field
+_DESCRIPTOR = 24  # bytes of the longest data descriptor, which may follow a member
 _EXPECTED = frozenset(
     (
         "data.pkl",
@@ -85,9 +88,14 @@ def open_archive(source: Source, limits: ReadLimits) -> Archive:
     _refuse_duplicates(entries)
     for entry in entries:
         _check_entry(entry, limits)
-    _refuse_overlaps(entries, file.start_dir)
+    _check_total(entries, source, limits)
+    between = _bytes_between(source, entries, file.start_dir)
     root = _root(entries)
-    findings = (*_path_findings(entries), *_hidden_findings(entries, root), *_slack(source, file))
+    findings = (
+        *_path_findings(entries),
+        *_hidden_findings(entries, root),
+        *_slack(source, file, between),
+    )
     return Archive(file, {entry.filename: entry for entry in entries}, root, findings)
 
 
@@ -151,16 +159,37 @@ def _check_entry(entry: zipfile.ZipInfo, limits: ReadLimits) -> None:
         )
 
 
-def _refuse_overlaps(entries: list[zipfile.ZipInfo], directory_start: int) -> None:
+def _check_total(entries: list[zipfile.ZipInfo], source: Source, limits: ReadLimits) -> None:
+    """Refuse many members that are each just below the ratio; torch.save packs nothing."""
+    total = sum(entry.file_size for entry in entries)
+    if total > max(64 * MIB, source.size * limits.expansion):
+        raise CheckpointError(
+            f"the archive of {source.size} bytes unpacks to {total} bytes (see the limit "
+            "expansion): a decompression bomb"
+        )
+
+
+def _bytes_between(source: Source, entries: list[zipfile.ZipInfo], directory_start: int) -> int:
+    """Bytes between members that belong to none; a member without directory entry lies there.
+
+    Raises:
+        CheckpointError: when members overlap.
+    """
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [entry.header_offset for entry in ordered[1:]] + [directory_start]
+    between = 0
     for entry, end in zip(ordered, ends, strict=True):
-        name = entry.orig_filename.encode("utf-8", "replace")
-        if entry.header_offset + _LOCAL_HEADER + len(name) + entry.compress_size > end:
+        source.file.seek(entry.header_offset)
+        header = source.file.read(_LOCAL_HEADER)
+        lengths = sum(struct.unpack("<HH", header[26:])) if len(header) == _LOCAL_HEADER else 0
+        free = end - entry.header_offset - _LOCAL_HEADER - lengths - entry.compress_size
+        if free < 0:
             raise CheckpointError(
                 f"archive members overlap at {printable(entry.filename[:100])!r}; "
                 "such archives hide content or unpack without bound"
             )
+        between += free if free > _DESCRIPTOR else 0
+    return between
 
 
 def _root(entries: list[zipfile.ZipInfo]) -> str:
@@ -172,24 +201,27 @@ def _root(entries: list[zipfile.ZipInfo]) -> str:
 
 
 def _path_findings(entries: list[zipfile.ZipInfo]) -> list[FileFinding]:
-    odd = []
-    for entry in entries:
-        name = entry.orig_filename
-        parts = name.replace("\\", "/").split("/")
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\x00" in name:
-            odd.append(printable(name[:200]))
+    odd = [printable(entry.orig_filename[:200]) for entry in entries if _leaves(entry)]
     if not odd:
         return []
     return [
         FileFinding(
             "high",
             "archive-path",
-            "the archive holds member names that point outside of it",
+            "the archive holds members that point outside of it",
             {"members": odd[:20], "count": len(odd)},
             _ARCHIVE_ATLAS,
             ("CWE-22",),
         )
     ]
+
+
+def _leaves(entry: zipfile.ZipInfo) -> bool:
+    """Whether unpacking the member with a careless program would leave the folder."""
+    name = entry.orig_filename
+    parts = name.replace("\\", "/").split("/")
+    odd = name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\x00" in name
+    return odd or stat.S_ISLNK(entry.external_attr >> 16)
 
 
 def _hidden_findings(entries: list[zipfile.ZipInfo], root: str) -> list[FileFinding]:
@@ -221,17 +253,22 @@ def _is_expected(name: str, root: str) -> bool:
     return inner in _EXPECTED or (folder == "data" and key.isdigit())
 
 
-def _slack(source: Source, file: zipfile.ZipFile) -> list[FileFinding]:
-    """Bytes before the first member: the file may be something else at the same time."""
+def _slack(source: Source, file: zipfile.ZipFile, between: int) -> list[FileFinding]:
+    """Bytes of no member: the file may be something else at the same time, or hide a member."""
     first = min((info.header_offset for info in file.infolist()), default=0)
-    if first == 0 and not file.comment:
+    if first == 0 and not file.comment and not between:
         return []
     return [
         FileFinding(
             "medium",
             "appended-data",
             "the archive has bytes that belong to no member; the file may be two formats at once",
-            {"bytes_before": first, "comment_bytes": len(file.comment), "size": source.size},
+            {
+                "bytes_before": first,
+                "bytes_between": between,
+                "comment_bytes": len(file.comment),
+                "size": source.size,
+            },
             _ARCHIVE_ATLAS,
             _PARSER_CONFUSION,
         )

@@ -129,9 +129,10 @@ def _read(facts: Examination, limits: ReadLimits) -> None:
     facts.findings += second_opinions(source, facts.container, facts.contents.stream)
     refuse_quantised(facts.trace, {})
     context = Context(limits, None, facts.place.folder, facts.place.configs)
-    facts.match = recognise(facts.contents.root, context)
-    refuse_quantised(facts.trace, facts.match.entries)
-    check_names(facts.match.entries, limits)
+    match = recognise(facts.contents.root, context)
+    check_names(match.entries, limits)
+    facts.match = match
+    refuse_quantised(facts.trace, match.entries)
 
 
 def _trace_rest(facts: Examination, limits: ReadLimits) -> None:

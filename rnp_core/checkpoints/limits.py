@@ -17,10 +17,11 @@ class ReadLimits:
         file_bytes: size of a checkpoint file.
         tensor_bytes: sum of the sizes of all tensors of a file, each with its strides expanded;
             bounds the memory of the result.
-        expansion: that sum over the size of the file, once it is above 64 MiB; a tensor with stride
-            0 is larger than its storage.
+        expansion: that sum, and the sum of the unpacked members of an archive, over the size of
+            the file, once it is above 64 MiB; a tensor with stride 0 is larger than its storage.
         pickle_bytes: size of one pickle stream (without tensor storages).
         pickle_steps: opcodes in all pickle streams of a file; also bounds the objects they build.
+        global_names: different names that the pickles of a file would import.
         depth: nesting of containers and of modules.
         string_bytes: length of one string or byte string in a pickle.
         name_length: characters of a tensor name.
@@ -36,13 +37,14 @@ class ReadLimits:
     expansion: float = 16.0
     pickle_bytes: int = 512 * MIB
     pickle_steps: int = 2_000_000
+    global_names: int = 10_000
     depth: int = 100
     string_bytes: int = 256 * MIB
     name_length: int = 500
     tensors: int = 50_000
     archive_members: int = 100_000
     compression_ratio: float = 200.0
-    json_bytes: int = 32 * MIB
+    json_bytes: int = 8 * MIB
     folder_entries: int = 100_000
 
     def __post_init__(self) -> None:

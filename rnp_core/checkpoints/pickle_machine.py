@@ -21,6 +21,7 @@ from rnp_core.errors import CheckpointError
 
 _MARK = object()
 _CALLS_KEPT = 200
+_LONGEST_NAME = 1000  # characters of a name to import; the rest of a longer one is cut off
 _TEXTS = frozenset(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"))
 _MALFORMED = (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError)
 
@@ -149,8 +150,12 @@ class PickleMachine:
     def _global(self, module: Any, name: Any) -> GlobalName:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a global whose name is not text")
-        found = GlobalName(module, name)
+        found = GlobalName(module[:_LONGEST_NAME], name[:_LONGEST_NAME])
         self._trace.globals.setdefault(found, self._position)
+        if len(self._trace.globals) > self._limits.global_names:
+            raise CheckpointError(
+                f"expected at most {self._limits.global_names} different names to import, got more"
+            )
         return found
 
     def _stack_global(self) -> None:
@@ -190,6 +195,8 @@ class PickleMachine:
         value = rebuild(function, arguments, charge=self._charge)
         if isinstance(value, TensorRef) and arguments[0] is not value:
             self._trace.tensors.append(value)
+            if len(self._trace.tensors) > self._limits.tensors:
+                raise CheckpointError(f"expected at most {self._limits.tensors} tensors, got more")
         self._trace.records += isinstance(value, CallRecord)
         calls = self._trace.calls
         if isinstance(value, CallRecord) and value.class_name and len(calls) < _CALLS_KEPT:
@@ -218,11 +225,18 @@ class PickleMachine:
         pairs = list(zip(values[::2], values[1::2], strict=True))
         if isinstance(target, dict):
             for key, value in pairs:
-                target[plain_key(key)] = value
+                target[self._key(key)] = value
         elif isinstance(target, CallRecord):
             target.entries.extend(pairs)
         else:
             raise ValueError(f"setting an item of {type(target).__name__}")
+
+    def _key(self, key: Any) -> Any:
+        """A key whose hash cannot be chosen to collide: tuples become records."""
+        if not isinstance(key, tuple):
+            return plain_key(key)
+        self._trace.records += 1
+        return CallRecord(GlobalName("builtins", "tuple"), key)
 
     def _build(self) -> None:
         state = self._pop()

@@ -97,19 +97,15 @@ _KEY_TYPES = (str, bytes, int, float, GlobalName, CallRecord)  # records hash by
 
 
 def plain_key(key: Any) -> Any:
-    """``key`` when it is a scalar, a flat tuple of scalars (whose hash is quick) or a record.
+    """``key`` when it is a scalar or a record, whose hashes hardly collide.
 
     Raises:
         ValueError: for anything else.
     """
-    for part in key if isinstance(key, tuple) and len(key) <= 16 else (key,):
-        if isinstance(part, int) and part.bit_length() > 63:
-            break
-        if part is not None and not isinstance(part, _KEY_TYPES):
-            break
-    else:
-        return key
-    raise ValueError(f"a dictionary key of type {type(key).__name__} that is not plain")
+    large = isinstance(key, int) and key.bit_length() > 63
+    if large or not (key is None or isinstance(key, _KEY_TYPES)):
+        raise ValueError(f"a dictionary key of type {type(key).__name__} that is not plain")
+    return key
 
 
 def preview(value: Any, *, length: int = 200, depth: int = 3) -> str:

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import random
+import stat
 import struct
 import tarfile
 import warnings
@@ -45,7 +47,12 @@ def _archives() -> Iterator[tuple[str, Build]]:
     yield "bytes before the archive", _prepended
     yield "a pickle stream of 64 MiB in 64 KiB", _pickle_bomb
     yield "a storage of 64 MiB in 64 KiB", _storage_bomb
+    yield "60 storages, each just below the ratio of a bomb", _many_bombs
     yield "overlapping members", _overlapping
+    yield "a member that the directory does not list", _unlisted
+    yield "an archive in the comment of another", _in_comment
+    yield "a member that is a symbolic link", _link_member
+    yield "sizes of 1 TiB in a zip64 field", _zip64
     yield "a size that is a lie", _lying_size
     yield "an encrypted member", _encrypted
     yield (
@@ -126,6 +133,59 @@ def _storage_bomb(folder: Path, canary: Path) -> Path:
         with archive.open("archive/data/0", "w") as stream:
             for _ in range(64):
                 stream.write(bytes(1 << 20))
+    return path
+
+
+def _many_bombs(folder: Path, canary: Path) -> Path:
+    path = ops.write_zip(folder / "model.pth", ops.network())
+    data = random.Random(0).randbytes(60_000) + bytes(10 << 20)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(1, 61):
+            archive.writestr(f"archive/data/{number}", data)
+    return path
+
+
+def _unlisted(folder: Path, canary: Path) -> Path:
+    path = folder / "model.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", ops.network())
+        archive.writestr("archive/x.pkl", ops.network(payloads(canary)["posix.system"]))
+        archive.writestr("archive/data/0", ops.FOUR_FLOATS)
+        del archive.filelist[1]
+    return path
+
+
+def _in_comment(folder: Path, canary: Path) -> Path:
+    """Programs that look for the first end record read another archive than those for the last."""
+    path = ops.write_zip(folder / "model.pth", ops.network())
+    evil = ops.write_zip(folder / "evil.pth", ops.network(payloads(canary)["posix.system"]))
+    data, inner = path.read_bytes(), evil.read_bytes()
+    path.write_bytes(data[:-2] + struct.pack("<H", len(inner)) + inner)
+    return path
+
+
+def _link_member(folder: Path, canary: Path) -> Path:
+    path = ops.write_zip(folder / "model.pth", ops.network())
+    info = zipfile.ZipInfo("archive/data/1")
+    info.create_system = 3
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def _zip64(folder: Path, canary: Path) -> Path:
+    path = ops.write_zip(folder / "model.pth", ops.network(), members={"archive/data/1": b""})
+    field = struct.pack("<HHQQ", 1, 16, 1 << 40, 1 << 40)
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    entry = data.rindex(b"PK\x01\x02")
+    (size,) = struct.unpack("<I", data[end + 12 : end + 16])
+    data[end + 12 : end + 16] = struct.pack("<I", size + len(field))
+    data[entry + 20 : entry + 28] = b"\xff" * 8
+    data[entry + 30 : entry + 32] = struct.pack("<H", len(field))
+    data[end:end] = field
+    path.write_bytes(bytes(data))
     return path
 
 
@@ -251,6 +311,12 @@ def _safetensors() -> Iterator[tuple[str, Build]]:
     )
     raw = json.dumps(entry)
     yield "safetensors: one name twice", _raw_header(f'{{"a": {raw}, "a": {raw}}}'.encode())
+    yield (
+        "safetensors: an empty tensor whose other sizes overflow 64 bits",
+        _header({"a": entry, "b": {**entry, "shape": [0, 1 << 61, 4], "data_offsets": [0, 0]}}),
+    )
+    yield "safetensors: a JSON bomb of 9 MiB", _raw_header(b'{"a": [' + b"{}," * (3 << 20))
+    yield "safetensors: a number of 4 million digits", _raw_header(b'{"a": ' + b"9" * (4 << 20))
     yield "safetensors: deeply nested JSON", _raw_header(b'{"a": ' + b"[" * 100_000)
     yield "safetensors: invalid UTF-8", _raw_header(b'{"\xff": 1}')
 

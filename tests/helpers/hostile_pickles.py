@@ -147,6 +147,63 @@ def _collisions() -> bytes:
     return b"}(" + b"".join(ops.number(modulus * k + 7) + b"N" for k in range(20_000)) + b"u"
 
 
+def _colliding_tuples() -> bytes:
+    """Pairs of integers with one hash: the steps of the hash of a tuple can be undone."""
+    word, first, second, fifth = (
+        1 << 64,
+        11400714785074694791,
+        14029467366897019727,
+        2870177450012600261,
+    )
+    undo = pow(second, -1, word)
+    keys: list[bytes] = []
+    number = 1
+    while len(keys) < 20_000:
+        number += 1
+        lane = (fifth + number * second) % word
+        lane = ((lane << 31) | (lane >> 33)) % word * first % word
+        other = (7 - lane) * undo % word
+        other -= word if other >> 63 else 0
+        if abs(other) < 1 << 60:
+            keys.append(ops.number(number) + ops.number(other) + b"\x86N")
+    return b"}(" + b"".join(keys) + b"u"
+
+
+def _module(parameters: bytes, children: bytes) -> bytes:
+    state = ops.dictionary({"_parameters": parameters, "_buffers": b"}", "_modules": children})
+    return ops.name("torch.nn.modules.container", "Sequential") + b")\x81" + state + b"b"
+
+
+def _shared_modules() -> bytes:
+    """25 levels of modules, each twice the one below: 33 million in a state dict."""
+    body = _module(ops.dictionary({"w": ops.tensor()}), b"}") + b"q\x01"
+    for _ in range(25):
+        twice = b"}(" + ops.text("a") + b"h\x01" + ops.text("b") + b"h\x01u"
+        body += b"0" + _module(b"}", twice) + b"q\x01"
+    return body
+
+
+def _shared_names() -> bytes:
+    """25 levels of modules under one name of 4 MiB."""
+    body = _module(ops.dictionary({"w": ops.tensor()}), b"}")
+    for _ in range(25):
+        body = _module(b"}", b"}(h\x02" + body + b"u")
+    return ops.text("a" * (4 << 20)) + b"q\x020" + body
+
+
+def _repeated_tensor() -> bytes:
+    arguments = ops.group(
+        ops.storage(legacy=False),
+        ops.number(0),
+        ops.group(*[ops.number(1)] * 32),
+        ops.group(*[ops.number(0)] * 32),
+        b"\x89",
+        b"}",
+    )
+    function = ops.name("torch._utils", "_rebuild_tensor_v2")
+    return arguments + b"q\x010" + function + b"q\x020N" + b"0h\x02h\x01R" * 100_000
+
+
 def _many_tensors() -> bytes:
     refs = ops.tensor((1 << 20,), (1,), elements=1 << 20) + b"q\x07"
     entries = b"".join(
@@ -180,6 +237,22 @@ def exhausting() -> Iterator[tuple[str, Build]]:
     yield "a module that holds itself", _pickle(_own_child)
     yield "copying one list again and again", _beside(_copies)
     yield "colliding integer keys", _beside(_collisions)
+    yield "colliding tuples as keys", _beside(_colliding_tuples)
+    yield "modules shared 33 million times", _pickle(_shared_modules)
+    yield "module names of 4 MiB, nested", _pickle(_shared_names)
+    yield "a tensor rebuilt 100,000 times", _beside(_repeated_tensor)
+    yield (
+        "a tensor name of a million prefixes",
+        _pickle(lambda: ops.dictionary({"net." * (1 << 20): ops.tensor()})),
+    )
+    yield (
+        "20,000 different names to import",
+        _beside(lambda: b"N" + b"".join(b"0cm%d\nf\n" % index for index in range(20_000))),
+    )
+    yield (
+        "a name of 4 MiB of dots to import",
+        _beside(lambda: ops.text("os" + "." * (4 << 20)) + ops.text("x") + b"\x93"),
+    )
     yield "ten million opcodes", _beside(lambda: b"N" + b"N0" * 5_000_000)
     yield "a string of 2**60 bytes", _beside(lambda: b"\x8d" + struct.pack("<Q", 1 << 60) + b"x")
     yield (
@@ -264,6 +337,10 @@ def tensors() -> Iterator[tuple[str, Build]]:
         _pickle(lambda: ops.dictionary({"w": ops.tensor((1 << 40, 1 << 40), (0, 0))})),
     )
     yield (
+        "an empty tensor whose other sizes overflow 64 bits",
+        _pickle(lambda: ops.dictionary({"w": ops.tensor((0, 1 << 61, 4), (1, 1, 1))})),
+    )
+    yield (
         "a thousand dimensions",
         _pickle(lambda: ops.dictionary({"w": ops.tensor((1,) * 1000, (1,) * 1000)})),
     )
@@ -283,7 +360,15 @@ def tensors() -> Iterator[tuple[str, Build]]:
         _pickle(lambda: ops.dictionary({"w": ops.tensor(key="../data.pkl")})),
     )
     yield (
-        "one storage declared with two types",
+        "one storage declared with two types, zip",
+        _pickle(
+            lambda: ops.dictionary(
+                {"a": ops.tensor(), "b": ops.tensor(kind="DoubleStorage", elements=2)}
+            )
+        ),
+    )
+    yield (
+        "one storage declared with two types, legacy",
         _pickle(
             lambda: ops.dictionary(
                 {"a": ops.tensor(legacy=True), "b": ops.tensor(legacy=True, kind="DoubleStorage")}

@@ -28,7 +28,7 @@ def array(value: Any) -> np.ndarray | None:
         return None
     if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in shape):
         return None
-    if math.prod(shape) * dtype.itemsize != len(raw):
+    if not raw or math.prod(shape) * dtype.itemsize != len(raw):
         return None
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran is True else "C")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def _offered(name: str, value: Mapping[Any, Any], context: Context) -> OfferedIm
 def _from_arrays(name: str, value: Mapping[Any, Any], context: Context) -> OfferedImages | None:
     images = _values(value["x"], context)
     labels = _values(value.get("y"), context)
-    if images is None or images.ndim != 4 or len(images) == 0:
+    if images is None or images.ndim != 4 or images.size == 0 or images.dtype.kind not in "buif":
         return None
     if images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         images = images.transpose(0, 2, 3, 1)
@@ -107,7 +107,8 @@ def _from_arrays(name: str, value: Mapping[Any, Any], context: Context) -> Offer
 
 def _values(value: Any, context: Context) -> np.ndarray | None:
     if is_leaf(value) and context.materialise is not None:
-        return context.materialise(value).detach().numpy()
+        tensor = context.materialise(value).detach()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return array(value)
 
 
@@ -143,9 +144,9 @@ def _from_container(
 
 
 def _labels(value: Any) -> tuple[int, int] | None:
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+    if not isinstance(value, (list, tuple)):
         return None
-    found = [whole_number(v) for v in list(value)[:2]]
+    found = [whole_number(v) for v in value[:2]]
     labels = [label for label in found if label is not None and label >= 0]
     return (labels[0], labels[1]) if len(labels) == 2 else None
 

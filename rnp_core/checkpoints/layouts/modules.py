@@ -50,13 +50,26 @@ def module_state(root: CallRecord, limits: ReadLimits) -> tuple[dict[str, Leaf],
         attributes = module_attributes(record)
         if len(classes) < _CLASSES_KEPT and (name := text(record.class_name)):
             classes.setdefault(name)
-        _collect(attributes.get("_parameters"), prefix, (), entries)
+        collect(attributes.get("_parameters"), prefix, ())
         transient = _transient(attributes.get("_non_persistent_buffers_set"))
-        _collect(attributes.get("_buffers"), prefix, transient, entries)
+        collect(attributes.get("_buffers"), prefix, transient)
         children = attributes.get("_modules")
         for name, child in children.items() if isinstance(children, Mapping) else ():
             if isinstance(child, CallRecord) and isinstance(name, str):
-                visit(child, f"{prefix}{name}.", depth + 1)
+                visit(child, f"{longer(prefix, name)}.", depth + 1)
+
+    def collect(mapping: Any, prefix: str, skipped: tuple[Any, ...]) -> None:
+        for name, value in mapping.items() if isinstance(mapping, Mapping) else ():
+            if isinstance(name, str) and name not in skipped and is_leaf(value):
+                entries[longer(prefix, name)] = value
+
+    def longer(prefix: str, name: str) -> str:
+        """Checked before it is made: one long text may be shared by many modules."""
+        if len(prefix) + len(name) > limits.name_length:
+            raise CheckpointError(
+                f"expected tensor names of at most {limits.name_length} characters, got more"
+            )
+        return prefix + name
 
     visit(root, "", 0)
     return entries, tuple(classes)
@@ -67,11 +80,3 @@ def _transient(value: Any) -> tuple[Any, ...]:
     if isinstance(value, CallRecord) and value.args:
         value = value.args[0]
     return tuple(value) if isinstance(value, (list, tuple)) and len(value) < 1000 else ()
-
-
-def _collect(mapping: Any, prefix: str, skipped: tuple[Any, ...], entries: dict[str, Leaf]) -> None:
-    if not isinstance(mapping, Mapping):
-        return
-    for name, value in mapping.items():
-        if isinstance(name, str) and name not in skipped and is_leaf(value):
-            entries[f"{prefix}{name}"] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -68,6 +69,8 @@ def check_tensors(
     for count, tensor in enumerate(tensors, start=1):
         if count > limits.tensors:
             raise CheckpointError(f"expected at most {limits.tensors} tensors, got more")
+        if math.prod(max(size, 1) for size in tensor.shape) >= 1 << 62:  # torch cannot hold it
+            raise CheckpointError(f"a tensor has the absurd shape {tensor.shape[:8]}")
         reach = (tensor.storage.start + tensor.end) * tensor.dtype.itemsize
         there = available(tensor)
         if reach > there:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import torch
+
 from rnp_core.checkpoints.archive import Archive, open_archive, verify_checksums
 from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.pickle_machine import PickleMachine
@@ -27,11 +29,12 @@ def read_torch_zip(source: Source, limits: ReadLimits, trace: Trace) -> Contents
     archive = open_archive(source, limits)
     stream = archive.read(f"{archive.root}data.pkl", limits.pickle_bytes)
     reader = io.BytesIO(stream)
+    types: dict[str, torch.dtype] = {}
     machine = PickleMachine(
         reader,
         limits=limits,
         trace=trace,
-        persistent_load=lambda saved: _storage(saved, archive),
+        persistent_load=lambda saved: _storage(saved, archive, types),
     )
     root = machine.load()
     trace.trailing_bytes = len(stream) - reader.tell()
@@ -47,8 +50,11 @@ def read_torch_zip(source: Source, limits: ReadLimits, trace: Trace) -> Contents
     return Contents(root, cache.materialise, trace=trace, stream=stream)
 
 
-def _storage(saved: Any, archive: Archive) -> StorageRef:
-    """The storage of ``("storage", class, key, location, elements)``."""
+def _storage(saved: Any, archive: Archive, types: dict[str, torch.dtype]) -> StorageRef:
+    """The storage of ``("storage", class, key, location, elements)``; ``types`` are those so far.
+
+    A storage has one type: torch refuses to save it with two, and reads all with the first.
+    """
     if not isinstance(saved, tuple) or len(saved) != 5 or saved[0] != "storage":
         raise ValueError("a persistent id that is not a tensor storage")
     key, elements = saved[2], integer(saved[4])
@@ -63,6 +69,8 @@ def _storage(saved: Any, archive: Archive) -> StorageRef:
             f"storage {key[:50]!r} declares {elements * dtype.itemsize} bytes and has "
             f"{info.file_size}"
         )
+    if types.setdefault(key, dtype) != dtype:
+        raise CheckpointError(f"storage {key[:50]!r} is declared with two types")
     return StorageRef(key, dtype, 0, elements, elements)
 
 

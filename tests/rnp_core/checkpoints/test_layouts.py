@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from rnp_core.checkpoints import inspect_checkpoint, load_checkpoint
 from rnp_core.errors import CheckpointError
 from tests.helpers import layout_files as files
+from tests.helpers import pickle_ops as ops
 
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 
@@ -105,6 +106,70 @@ def test_backdoorbench_version_2_with_pickled_pictures(tmp_path, model) -> None:
     assert test.images.shape == (2, 6, 8, 3)
     assert test.images[0, 0, 0].tolist() == [10, 20, 30]
     assert test.original_labels.tolist() == [3, 2]
+
+
+def _array(shape: tuple[int, ...], kind: str, data: bytes = b"") -> bytes:
+    """The pickle of a numpy array of any shape."""
+    reconstruct = ops.call(
+        "numpy.core.multiarray", "_reconstruct", ops.name("numpy", "ndarray"), ops.number(0)
+    )
+    dtype = ops.call("numpy", "dtype", ops.text(kind))
+    raw = b"B" + len(data).to_bytes(4, "little") + data
+    return (
+        reconstruct
+        + ops.group(b"N", ops.group(*map(ops.number, shape)), dtype, b"\x89", raw)
+        + b"b"
+    )
+
+
+def _entry(labels: bytes) -> bytes:
+    """A version 2 data set of one image file."""
+    entry = ops.dictionary({"path": ops.text("./r/1.png"), "other_info": labels})
+    values = {"data_dict": b"}" + ops.number(1) + entry + b"s", "save_folder_path": ops.text("./r")}
+    return ops.dictionary({"bd_data_container": ops.dictionary(values)})
+
+
+HOSTILE_SETS = {
+    "complex": ops.dictionary(
+        {
+            "x": ops.tensor(
+                (1, 1, 1, 2), (2, 2, 2, 1), kind="ComplexFloatStorage", elements=2, key="1"
+            )
+        }
+    ),
+    "no pixels": ops.dictionary({"x": ops.tensor((1, 3, 0, 5), (1, 1, 1, 1))}),
+    "no images, sizes beyond 64 bits": ops.dictionary({"x": _array((0, 1 << 70, 1, 1), "u1")}),
+    "infinite": ops.dictionary({"x": _array((1, 1, 1, 1), "f2", b"\x00\x7c")}),
+    "labels are one number": _entry(ops.tensor((), ())),
+    "labels of 60 million": _entry(
+        ops.tensor((60_000_000,), (0,), kind="ByteStorage", elements=16, key="1")
+    ),
+    "labels are text": _entry(ops.text("01")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_SETS)
+def test_hostile_sets_of_backdoorbench_are_not_offered(name: str, tmp_path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "1.png").write_bytes(b"")
+    body = {
+        "model_name": ops.text("resnet18"),
+        "model": ops.dictionary({"fc.weight": ops.tensor()}),
+        "bd_test": HOSTILE_SETS[name],
+    }
+    stream = ops.stream(ops.dictionary(body))
+    checkpoint = load_checkpoint(
+        ops.write_zip(tmp_path / "attack_result.pt", stream, dict.fromkeys("01", ops.FOUR_FLOATS))
+    )
+    assert checkpoint.offered == ()
+    assert set(checkpoint.state) == {"fc.weight"}
+
+
+def test_backdoorbench_images_of_half_precision(tmp_path, model) -> None:
+    images = torch.full((2, 3, 8, 8), 7, dtype=torch.bfloat16)
+    value = {"model_name": "x", "model": model.state_dict(), "bd_test": {"x": images}}
+    (test,) = load_checkpoint(files.save(value, tmp_path / "attack_result.pt")).offered
+    assert test.images.shape == (2, 8, 8, 3) and (test.images == 7).all()
 
 
 def test_backdoorbench_defense_result(tmp_path, model) -> None:

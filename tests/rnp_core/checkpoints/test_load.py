@@ -122,6 +122,7 @@ def test_names_of_own_packages_are_a_medium_finding(tmp_path) -> None:
         (ReadLimits(tensors=2), "2 tensors"),
         (ReadLimits(name_length=3), "3 characters"),
         (ReadLimits(archive_members=2), "2 archive members"),
+        (ReadLimits(global_names=1), "1 different names"),
     ],
 )
 def test_limits(tmp_path, limits, reason) -> None:
