@@ -55,7 +55,7 @@ VERDICTS = {
     "suspicious": VerdictWords(
         "This model is suspicious",
         "Some evidence points to a backdoor, but less than the known backdoored models show.",
-        "Look at the evidence below, scan again with the thorough preset or with more clean "
+        "Look at the evidence, scan again with the thorough preset or with more clean "
         "images, and hold the model back until then.",
         ":material/gpp_maybe:",
         "orange",
@@ -140,7 +140,8 @@ READING = {
     "after unlearning (mask 1); orange ones did not (mask 0). A backdoor usually lives in a few "
     "filters that do not come back.",
     "shares": "How to read it: while the model forgets, its answers collapse. If one line climbs "
-    "far above the others, that label attracts everything, as the target of a backdoor does.",
+    "far above the others, that label attracts everything, as the target of a backdoor does. An "
+    "honest label can climb too; therefore the score counts the size of its trigger as well.",
     "labels": "How to read it: a trigger ratio far below 1 means that this label needs a much "
     "smaller change of the image than the others. The score combines it with the share of answers "
     "after unlearning.",

@@ -39,12 +39,14 @@ def removal_findings(
         return [Finding("high", "removal", message + "original weights.", rule="RNP008")]
     findings = []
     if removal.fine_tuned:
+        pruned = "pruned and then " if removal.pruned.filters else ""
+        differ = "beyond the pruned filters" if removal.pruned.filters else "though none is pruned"
         findings.append(
             Finding(
                 "info",
                 "removal",
-                "The repaired model was pruned and then fine-tuned on the clean images with the "
-                "recovered triggers; its weights differ beyond the pruned filters.",
+                f"The repaired model was {pruned}fine-tuned on the clean images with the recovered "
+                f"triggers; its weights differ {differ}.",
                 {"pruned": len(removal.pruned.filters), "disarmed": removal.pruned.disarmed},
                 "RNP004",
             )

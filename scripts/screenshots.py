@@ -29,6 +29,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from dashboard.requests import demo_request
+from dashboard.wording import DEMO_WORDS
 from rnp_core import FINAL_STATES, JobEngine, find_demo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,8 @@ def _prepare(home: Path) -> dict[str, str]:
         for name in SCANNED:
             demo = find_demo(name)
             if demo.checkpoint.name not in done:
-                job_id = engine.submit(demo_request(demo), title=demo.title, tags=("demo",))
+                job_id = engine.submit(demo_request(demo), title=DEMO_WORDS[name][0],
+                                       tags=("demo",))
                 while engine.job(job_id).state not in FINAL_STATES:
                     time.sleep(1)
                 done[demo.checkpoint.name] = engine.job(job_id)

@@ -25,7 +25,7 @@ def accuracy_curve(values: Sequence[float], *, stop: float | None = None) -> go.
     if stop is not None:
         figure.add_hline(
             y=stop, line={"color": QUIET, "dash": "dot"}, annotation_text="stops here",
-            annotation_position="top right",
+            annotation_position="top left",
         )
     figure.update_yaxes(range=[-0.03, 1.05])
     return figure

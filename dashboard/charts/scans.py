@@ -17,8 +17,8 @@ def job_table(jobs: Sequence[Job]) -> pd.DataFrame:
     """Scans for the history table; names of scans and files are untrusted text."""
     return pd.DataFrame({
         "verdict": [_verdict(job) for job in jobs],
-        "score": [job.backdoor_score for job in jobs],
         "name": [job.title for job in jobs],
+        "score": [job.backdoor_score for job in jobs],
         "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in jobs],
         "decision": [_decision(job) for job in jobs],
         "started": pd.to_datetime([job.created_at for job in jobs], utc=True, format="ISO8601"),
@@ -53,8 +53,8 @@ def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
     return pd.DataFrame({
         "rank": range(1, len(ranked) + 1),
         "verdict": [_verdict(job) for job in ranked],
-        "score": [job.backdoor_score for job in ranked],
         "model": [job.title for job in ranked],
+        "score": [job.backdoor_score for job in ranked],
         "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in ranked],
         "decision": [_decision(job) for job in ranked],
         "scanned": pd.to_datetime([job.finished_at for job in ranked], utc=True,

@@ -131,6 +131,12 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
                 )
             link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
                  tab="triggers")
+        flagged = sum(row.flagged for row in report.samples)
+        if flagged and report.suspected_target_labels:
+            st.markdown(f"Of {count(len(report.samples), 'suspect image')}, {flagged:,} "
+                        f"{'is' if flagged == 1 else 'are'} flagged.")
+            link("verdict", "See the suspect images", icon=":material/arrow_forward:", scan=job.id,
+                 tab="samples")
 
 
 def render_findings(report: ScanReport) -> None:
