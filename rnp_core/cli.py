@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rnp_core.cli_fleet import add_fleet
 from rnp_core.cli_history import add_history
@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("rnp: cancelled; nothing was written", file=sys.stderr)
         return 2
     except RnpError as error:
-        print(f"rnp: {_one_line(error)}", file=sys.stderr)
+        from rnp_core.reports.text import shown
+
+        print(f"rnp: {shown(_one_line(error), most=4000)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rnp: interrupted; nothing was written", file=sys.stderr)
@@ -246,13 +248,14 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from rnp_core.cli_inspect import print_inspection
     from rnp_core.isolation import INSPECT_LIMITS, isolated_inspect
 
     inspection = isolated_inspect(options.checkpoint, limits=_limits(options, INSPECT_LIMITS))
     if options.json:
         print(json.dumps(inspection, indent=1, ensure_ascii=False))
     else:
-        _inspection(inspection)
+        print_inspection(inspection)
     return 2 if inspection["refusal"] else 0
 
 
@@ -311,7 +314,6 @@ class _Bars:
 
 def _summary(report: ScanReport, out: Path) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -320,10 +322,10 @@ def _summary(report: ScanReport, out: Path) -> None:
     console.print(
         f"[{style.get(report.verdict, 'bold')}]{word}[/]  score {report.backdoor_score:.2f}"
     )
-    console.print(escape(report.verdict_reason))
+    console.print(_safe(report.verdict_reason))
     facts = Table.grid(padding=(0, 2))
     model, accuracy = report.model, report.accuracy
-    facts.add_row("model", escape(f"{model.file_name}, {model.architecture}"))
+    facts.add_row("model", _safe(f"{model.file_name}, {model.architecture}"))
     facts.add_row("classes", str(model.num_classes))
     facts.add_row("normalisation", model.normalization.source)
     removed = bool(report.pruned_filters) or any(f.rule == "RNP004" for f in report.findings)
@@ -342,19 +344,19 @@ def _summary(report: ScanReport, out: Path) -> None:
     if not removed:
         ended = [row for row in report.stages if row.name == "removal" and row.status != "done"]
         reasons = [f", the stage was {row.status}: {row.detail}" for row in ended if row.detail]
-        facts.add_row("removal", escape("".join(["nothing was removed", *reasons])))
+        facts.add_row("removal", _safe("".join(["nothing was removed", *reasons])))
     if report.samples:
         flagged = sum(sample.flagged for sample in report.samples)
         facts.add_row("suspects", f"{flagged} of {len(report.samples)} flagged")
     facts.add_row("time", f"{sum(stage.seconds for stage in report.stages):.0f} s")
-    facts.add_row("results", escape(str(out)))
+    facts.add_row("results", _safe(str(out)))
     console.print(facts)
     if report.labels:
         table = Table("label", "name", "unlearned share", "trigger px", "ratio", "score")
         for row in sorted(report.labels, key=lambda row: -row.score)[:5]:
             table.add_row(
                 str(row.label),
-                escape(row.name),
+                _safe(row.name),
                 f"{row.unlearned_share:.2f}",
                 _number(row.trigger_norm, ".1f"),
                 _number(row.norm_ratio, ".2f"),
@@ -363,45 +365,16 @@ def _summary(report: ScanReport, out: Path) -> None:
         console.print(table)
     for finding in report.findings:
         if finding.stage != "target label" and finding.severity != "info":
-            console.print(escape(f"{finding.severity}: {finding.message}"))
+            console.print(_safe(f"{finding.severity}: {finding.message}"))
 
 
-def _inspection(inspection: Mapping[str, Any]) -> None:
-    from rich.console import Console
+def _safe(text: str) -> str:
+    """Other people's text for a terminal: no markup, and control characters made visible."""
     from rich.markup import escape
-    from rich.table import Table
 
-    console = Console(highlight=False)
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("file", inspection["path"]),
-        ("sha256", inspection["sha256"]),
-        ("size", f"{inspection['size_bytes']:,} bytes"),
-        ("format", inspection["format"]),
-        ("reader", inspection["reader"]),
-        ("layout", inspection["layout"]),
-        ("claims to be", inspection["hints"]["architecture"]),
-        ("tensors", len(inspection["tensors"])),
-        ("architecture", _architecture(inspection["architecture"])),
-        ("would import", ", ".join(inspection["globals"]) or "nothing"),
-        ("refused", inspection["refusal"]),
-    ):
-        if value is not None:
-            facts.add_row(name, escape(str(value)))
-    console.print(facts)
-    for finding in inspection["findings"]:
-        console.print(escape(f"{finding['severity']}: {finding['rule']}: {finding['message']}"))
+    from rnp_core.reports.text import shown
 
-
-def _architecture(guess: Mapping[str, Any] | None) -> str | None:
-    if guess is None:
-        return None
-    if guess["miss"] is not None:
-        return f"not known: {guess['miss']}"
-    return (
-        f"{guess['name']} (family {guess['family']}): {guess['depth']} layers with weights, up to "
-        f"{guess['width']} wide, {guess['num_classes']} classes, {guess['in_channels']} channel(s)"
-    )
+    return escape(shown(text, most=2000))
 
 
 def _number(value: float | None, form: str) -> str:

@@ -75,7 +75,13 @@ _HARMLESS = frozenset(
     torch._utils._rebuild_meta_tensor_no_storage datetime.datetime PIL.Image.Image
     """.split()  # noqa: SIM905
 )
-_MODULE_PREFIXES = ("torch.nn.modules.", "torch.optim.", "torchvision.", "timm.")
+_MODULE_PREFIXES = (
+    "torch.nn.modules.",
+    "torch.nn.parallel.",
+    "torch.optim.",
+    "torchvision.",
+    "timm.",
+)
 _UNKNOWN_PREFIXES = ("torch.nn.", "torch._C._nn.", "torch._utils.")
 
 
