@@ -120,7 +120,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         lists = {"changed": found.changed, "missing": found.missing, "added": found.added}
         facts = {"intact": found.intact, "files": found.count, **lists, "signature": signature}
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        print(json.dumps(facts, indent=1))
     elif not options.quiet:
         _print_check(found, signature)
     return 0 if found.intact else 1
@@ -196,7 +196,7 @@ def repeat_scan(
         on_progress=on_progress,
     )
     if options.json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(found.to_dict(), indent=1))
     elif not options.quiet:
         _print_comparison(found)
     return exit_code(found.report.verdict) if found.same else DIFFERS

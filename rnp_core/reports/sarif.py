@@ -142,8 +142,8 @@ def _invocation(report: ScanReport) -> dict[str, Any]:
             {
                 "level": "error",
                 "message": {
-                    "text": f"stage {shown(stage.name, most=40)} failed: "
-                    f"{shown(stage.detail, most=1000)}"
+                    "text": f"stage {_message(stage.name, most=40)} failed: "
+                    f"{_message(stage.detail, most=1000)}"
                 },
             }
             for stage in failed
@@ -158,7 +158,7 @@ def _result(report: ScanReport, item: RuledFinding, places: dict[str, int]) -> d
         "ruleId": rule.id,
         "ruleIndex": places[rule.id],
         "level": _LEVELS[finding.severity],
-        "message": {"text": f"{shown(finding.message, most=2000)} What to do: {rule.advice}"},
+        "message": {"text": f"{_message(finding.message, most=2000)} What to do: {rule.advice}"},
         "locations": [
             {
                 "physicalLocation": {
@@ -176,6 +176,11 @@ def _result(report: ScanReport, item: RuledFinding, places: dict[str, int]) -> d
             "evidence": finding.evidence,
         },
     }
+
+
+def _message(text: str, *, most: int) -> str:
+    """Other people's text in a message, where braces are placeholders and ``[a](b)`` is a link."""
+    return shown(text, most=most).replace("{", "{{").replace("}", "}}").replace("](", "] (")
 
 
 def _uri(report: ScanReport) -> str:

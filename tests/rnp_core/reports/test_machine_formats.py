@@ -88,6 +88,17 @@ def test_sarif_says_what_platforms_rely_on(folder: Path) -> None:
     assert len(run["invocations"][0]["toolExecutionNotifications"]) == len(failed)
 
 
+def test_sarif_messages_hold_no_link_or_placeholder_of_others(tmp_path: Path) -> None:
+    log = json.loads(render_report(write_example(tmp_path / "run", hostile_report()), "sarif"))
+    (run,) = log["runs"]
+    rows = [*run["results"], *run["invocations"][0]["toolExecutionNotifications"]]
+    text = " ".join(row["message"]["text"] for row in rows)
+    assert "[link] (javascript:" in text and "](" not in text
+    assert "{{{{ 7 * 7 }}}}" in text
+    assert not re.search(r"[{}]", text.replace("{{", "").replace("}}", ""))
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", text)
+
+
 @pytest.mark.skipif("RNP_SARIF_SCHEMA" not in os.environ, reason="RNP_SARIF_SCHEMA is not set")
 def test_sarif_fits_the_official_schema(folder: Path) -> None:
     schema = json.loads(Path(os.environ["RNP_SARIF_SCHEMA"]).read_text(encoding="utf-8"))
