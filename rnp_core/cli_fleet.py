@@ -49,6 +49,8 @@ def add_fleet(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     fleet.add_argument("--home", type=Path, help="folder of the history (default: $RNP_HOME)")
     fleet.add_argument("--scan-share", type=float, default=1.0, metavar="SHARE",
                        help="share of the models that get a whole scan (default: 1)")
+    fleet.add_argument("--retry-failed", action="store_true",
+                       help="run scans of this fleet that failed before again")
     fleet.add_argument("--memory", type=float, metavar="GIB",
                        help="memory limit of each scan (default: a share of the machine's)")
     fleet.add_argument("--time-limit", type=float, metavar="SECONDS",
@@ -89,6 +91,7 @@ def run_fleet(options: argparse.Namespace) -> int:
             clean=options.clean,
             out=options.out,
             scan_share=options.scan_share,
+            retry_failed=options.retry_failed,
         )
         try:
             with _Screen(quiet=options.quiet) as screen:
@@ -178,7 +181,7 @@ def fleet_table(progress: FleetProgress, *, seconds: float) -> Table:
         f"{progress.running} running, {minutes}"
     )
     table = Table(title=title, caption=escape(progress.problem) or None, title_justify="left")
-    for name in ("rank", "model", "verdict", "score", "rests on", "label", "state"):
+    for name in ("rank", "model", "verdict", "score", "rests on", "label", "file", "state"):
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for row in progress.rows[:_SHOWN]:
         verdict = row.verdict or "-"
@@ -189,6 +192,7 @@ def fleet_table(progress: FleetProgress, *, seconds: float) -> Table:
             "-" if row.score is None else f"{row.score:.2f}",
             row.evidence,
             " ".join(map(str, row.labels[:3])) or "-",
+            row.file_severity or "-",
             row.state,
         )
     return table
@@ -211,7 +215,8 @@ def _summary(rows: list[FleetRow], out: Path) -> None:
     shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     console.print(f"{len(rows)} models: {shown}")
     for row in rows:
-        if row.verdict in ("backdoored", "suspicious"):
-            path = _short(row.path)
-            console.print(f"  {row.rank:4}  {row.verdict:10}  {row.score or 0:.2f}  {path}")
+        if row.is_found:
+            file = ", critical finding about the file" if row.file_severity == "critical" else ""
+            console.print(f"  {row.rank:4}  {row.verdict or row.state:11}  {row.score or 0:.2f}  "
+                          f"{_short(row.path)}{file}")
     console.print(f"ranking: {out / 'ranking.csv'}")

@@ -193,6 +193,7 @@ def _insert(
                 "verdict": facts.get("verdict"),
                 "backdoor_score": facts["backdoor_score"],
                 "suspected_target_labels": json.dumps(list(facts["suspected_target_labels"])),
+                "file_severity": facts["file_severity"],
             }
         )
         store.set_tags(job_id, [*record["tags"], "imported"])

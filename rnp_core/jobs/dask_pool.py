@@ -52,7 +52,6 @@ class DaskPool:
         self._topic = f"rnp-{secrets.token_hex(8)}"
         self._listening: Client | None = None
         self._running: dict[str, tuple[Order, Future | None]] = {}  # no future: not sent yet
-        self._unwanted: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -72,12 +71,13 @@ class DaskPool:
     def cancel(self, order: Order) -> None:
         with self._lock:
             _, future = self._running.get(order.key, (order, None))
-            self._unwanted.add(order.key)
-        if future is not None:
-            thread = threading.Thread(
-                target=self._tell, args=(order, future), name="rnp-cancel", daemon=True
-            )
-            thread.start()
+        if future is None:  # not sent, or just about to be: see _submit
+            self._end(order, Outcome("cancelled", "cancelled"))
+            return
+        for tell in (self._ask_worker, self._take_back):  # one thread each: either may hang
+            threading.Thread(
+                target=tell, args=(order, future), name="rnp-cancel", daemon=True
+            ).start()
 
     def check(self) -> None:
         with self._lock:
@@ -103,6 +103,8 @@ class DaskPool:
     # --- from the starting thread --------------------------------------------------------------
 
     def _submit(self, order: Order) -> None:
+        if order.key not in self._running:  # cancelled meanwhile
+            return
         try:
             future, order = self._send(order)
         except JobError as error:
@@ -112,11 +114,15 @@ class DaskPool:
             self._end(order, Outcome("lost", f"cannot reach the scheduler: {error}"))
             return
         with self._lock:
-            if order.key in self._running:
+            wanted = order.key in self._running
+            if wanted:
                 self._running[order.key] = (order, future)
-        if order.key in self._unwanted:
-            self._tell(order, future)
-        future.add_done_callback(self._done)
+            elif self._files is not None:
+                self._files.release(order)
+        if wanted:
+            future.add_done_callback(self._done)
+        else:
+            _forget(future)
 
     def _send(self, order: Order) -> tuple[Future, Order]:
         client, capacity = self._cluster.client, self._capacity
@@ -164,26 +170,33 @@ class DaskPool:
 
     # --- from any thread -----------------------------------------------------------------------
 
-    def _tell(self, order: Order, future: Future) -> None:
-        """Have an attempt ended by its worker, or take it back."""
+    def _ask_worker(self, order: Order, future: Future) -> None:
+        """Have an attempt ended by its worker, whichever that is."""
         client = self._cluster.client
         if client is not None:
             with contextlib.suppress(Exception):
                 client.run(mark_cancelled, order.key, on_error="ignore")
-            time.sleep(_ANSWER_SECONDS)
+
+    def _take_back(self, order: Order, future: Future) -> None:
+        """Have the scheduler forget an attempt that did not end in time: it never began, or its
+        worker is stuck. A worker ends what was taken back as soon as it can."""
+        time.sleep(_ANSWER_SECONDS)
         if order.key in self._running:
-            with contextlib.suppress(Exception):  # it never began, or its worker is stuck
-                future.cancel(force=True)
+            _forget(future)
 
     def _end(self, order: Order, outcome: Outcome) -> None:
         """Hand on how an order ended; only the first call for it counts."""
         with self._lock:
             if self._running.pop(order.key, None) is None:
                 return
-            self._unwanted.discard(order.key)
             if self._files is not None:
                 self._files.release(order)
         self._answer(order, outcome)
+
+
+def _forget(future: Future) -> None:
+    with contextlib.suppress(Exception):
+        future.cancel(force=True)
 
 
 def _outcome(future: Future) -> Outcome:

@@ -85,13 +85,13 @@ class Dispatcher:
         checked = 0.0
         while not self._ending.is_set():
             try:
-                self._take_answers()
                 self._cancel()
                 if time.monotonic() - checked > CHECK_SECONDS:
                     checked = time.monotonic()
                     if self._pool is not None:
                         self._pool.check()
                     reap(self._store)
+                self._take_answers()
                 self._fill()
                 self.problem = self._pool.problem if self._pool is not None else ""
             except JobError as error:  # a full disk, a lock: keep going, nothing is forgotten
@@ -127,8 +127,14 @@ class Dispatcher:
                 if item is not None:
                     self._take(*item)
                 item = self._answers.get_nowait()
+        unwritten: JobError | None = None
         for running in [r for r in self._running.values() if r.outcome is not None]:
-            self._write(running)
+            try:
+                self._write(running)
+            except JobError as error:
+                unwritten = error  # the others have their turn all the same
+        if unwritten is not None:
+            raise unwritten
 
     def _take(self, order: Order, answer: Answer) -> None:
         running = self._running.get(order.job)

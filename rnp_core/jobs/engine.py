@@ -98,6 +98,7 @@ class JobEngine(History):
         tags: Sequence[str] = (),
         kind: JobKind = "scan",
         priority: float = 0.0,
+        once: bool = False,
     ) -> str:
         """Put a scan into the queue and return the id of its job.
 
@@ -106,6 +107,8 @@ class JobEngine(History):
             title: for people; the checkpoint's name if empty.
             kind: "triage" collects the cheap evidence only.
             priority: larger runs earlier.
+            once: submit nothing where the same scan is done or under way, whoever wanted it, and
+                return the id of that job.
 
         Raises:
             CheckpointError, DataError: when a file of the request cannot be read.
@@ -116,7 +119,7 @@ class JobEngine(History):
         request = absolute(dataclasses.replace(request, out=str(folder), force=True))
         identity = self._identifier.identify(request)
         self._quota.check()
-        self._store.add(
+        job_id = self._store.add(
             job_id,
             request,
             identity,
@@ -125,6 +128,7 @@ class JobEngine(History):
             priority=priority,
             tags=tags,
             queue_length=self.limits.queue_length,
+            once=once,
         )
         self._wake()
         return job_id

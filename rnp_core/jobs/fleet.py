@@ -68,6 +68,7 @@ class Fleet:
         out: folder for the ranking and the reports.
         scan_share: share of the models, the most suspicious ones, that get a whole scan.
         triage_from: fleets of fewer models go without the cheap evidence.
+        retry_failed: whether jobs of this fleet that failed in an earlier run are run again.
 
     Raises:
         ConfigError: when a setting is out of range.
@@ -83,6 +84,7 @@ class Fleet:
         out: Path,
         scan_share: float = 1.0,
         triage_from: int = 5,
+        retry_failed: bool = False,
     ) -> None:
         if not 0 < scan_share <= 1:
             raise ConfigError(f"expected a share above 0 and up to 1, got {scan_share}")
@@ -96,6 +98,7 @@ class Fleet:
             out.absolute(), {"fleet": self.tag, "home": str(engine.home), "settings": facts}
         )
         self._scan_share = scan_share
+        self._again = ("interrupted", "cancelled", *(("failed",) if retry_failed else ()))
         self._with_triage = len(models) >= triage_from or scan_share < 1
         self._unseen = deque(models)
         self._members: dict[tuple[str, str], Member] = {}
@@ -164,20 +167,16 @@ class Fleet:
         member.scan = self._known(identity, "scan")
         member.triage = self._known(identity, "triage")
         member.earlier = member.scan is not None and member.scan.state == "done"
-        for job in (member.scan, member.triage):
-            if job is not None:
-                self._engine.add_tags(job.id, ("fleet", self.tag))
 
     def _known(self, identity: Identity, kind: JobKind) -> Job | None:
-        """A job that is done, under way, or was of this fleet before it was interrupted."""
+        """A job that is done, under way, or was of this fleet before it ended without a result."""
+        if (current := self._engine.find_current(identity, kind=kind)) is not None:
+            self._engine.add_tags(current.id, ("fleet", self.tag))
+            return current
         same = self._engine.find_same(identity, kind=kind)
-        done = [job for job in same if job.state == "done" and job.run_folder.is_dir()]
-        under_way = [job for job in same if job.state in ("queued", "running")]
-        if done or under_way:
-            return (done or under_way)[0]
         own = [job for job in same if self.tag in job.tags]
         for job in own:
-            if job.state in ("interrupted", "cancelled"):
+            if job.state in self._again:
                 self._engine.resume(job.id)
                 self._own.add(job.id)
                 return self._engine.job(job.id)
@@ -233,12 +232,13 @@ class Fleet:
         return [m for m in order[:count] if m.scan is None and not m.error]
 
     def _send(self, member: Member, kind: JobKind, priority: float) -> Job | None:
-        """Submit; None while the queue or the disk has no room, or for good with an error."""
+        """Submit unless somebody did so meanwhile; None while the queue or the disk has no room,
+        or for good with an error."""
         if self._refusal:
             return None
         try:
             job_id = self._engine.submit(
-                member.request, kind=kind, priority=priority, tags=("fleet", self.tag)
+                member.request, kind=kind, priority=priority, tags=("fleet", self.tag), once=True
             )
         except JobError as error:
             if not any(m.active for m in self._members.values()):
@@ -248,14 +248,20 @@ class Fleet:
         except RnpError as error:  # a file that was there vanished
             member.error = str(error)
             return None
-        self._own.add(job_id)
-        return self._engine.job(job_id)
+        job = self._engine.job(job_id)
+        if self.tag in job.tags:
+            self._own.add(job_id)
+        else:  # somebody was faster
+            self._engine.add_tags(job_id, ("fleet", self.tag))
+        return job
 
     def _withdraw(self) -> None:
-        """Take waiting jobs of this fleet out of the queue; they go on when it is run again."""
+        """Take waiting jobs of this fleet alone out of the queue; they go on when it is run
+        again."""
         with contextlib.suppress(RnpError):
             for job_id, state in self._engine.states(list(self._own)).items():
-                if state == "queued":
+                fleets = {t for t in self._engine.job(job_id).tags if t.startswith("fleet:")}
+                if state == "queued" and fleets == {self.tag}:
                     self._engine.cancel(job_id)
             self._output.write(self._progress().rows, complete=False)
 

@@ -101,7 +101,10 @@ class Member:
             earlier=self.earlier,
         )
         if job is not None:
-            row = dataclasses.replace(row, job=job.id, seconds=_seconds(job))
+            known = [j.file_severity for j in (self.scan, self.triage) if j and j.file_severity]
+            row = dataclasses.replace(
+                row, job=job.id, seconds=_seconds(job), file_severity=known[0] if known else ""
+            )
         if job is not None and job.kind == "scan" and job.state == "done":
             return dataclasses.replace(
                 row,

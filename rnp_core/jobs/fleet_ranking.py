@@ -34,6 +34,7 @@ class FleetRow:
         verdict: of the whole scan; "error" where there will be none.
         score: 0 to 1, higher is more suspicious.
         labels: suspected target labels.
+        file_severity: of the worst finding about the file itself, "info" to "critical", or empty.
         job: id of its latest job.
         report: of the scan, relative to the fleet's folder.
         run_folder: of the scan, with pictures and the repaired model.
@@ -49,6 +50,7 @@ class FleetRow:
     verdict: Verdict | None = None
     score: float | None = None
     labels: tuple[int, ...] = ()
+    file_severity: str = ""
     job: str = ""
     report: str = ""
     run_folder: str = ""
@@ -58,15 +60,21 @@ class FleetRow:
     copies: tuple[str, ...] = ()
     rank: int = 0
 
+    @property
+    def is_found(self) -> bool:
+        """Whether people must look at it: a whole scan accuses the model, or its file would run
+        code when somebody loads it."""
+        return self.verdict in ("backdoored", "suspicious") or self.file_severity == "critical"
+
 
 def rank(rows: Sequence[FleetRow]) -> list[FleetRow]:
-    """Rows in the order in which people should look at them: what a whole scan found first, then
-    by score (whole scans before cheap evidence at the same one), errors without a score at the
-    end."""
+    """Rows in the order in which people should look at them: what was found first (see
+    :attr:`FleetRow.is_found`), then by score (whole scans before cheap evidence at the same one),
+    errors without a score at the end."""
     order = sorted(
         rows,
         key=lambda row: (
-            row.verdict not in ("backdoored", "suspicious"),
+            not row.is_found,
             -(row.score if row.score is not None else -1.0),
             _ORDER.get(row.verdict or "", 5),
             row.evidence != "scan",
@@ -156,8 +164,8 @@ def _parquet(table: list[dict[str, Any]], path: Path) -> bool:
         return False
     text = {
         name: pyarrow.string()
-        for name in ("path", "sha256", "state", "evidence", "verdict", "labels", "job", "report",
-                     "run_folder", "error", "copies")
+        for name in ("path", "sha256", "state", "evidence", "verdict", "labels", "file_severity",
+                     "job", "report", "run_folder", "error", "copies")
     }
     kinds = {**text, "rank": pyarrow.int64(), "score": pyarrow.float64(),
              "seconds": pyarrow.float64(), "earlier": pyarrow.bool_()}

@@ -138,6 +138,10 @@ class History:
         """Jobs in any state with the same checkpoint, images, settings and program version."""
         return self._store.same(identity.sha256, identity.settings_key, kind)
 
+    def find_current(self, identity: Identity, *, kind: JobKind = "scan") -> Job | None:
+        """The same job where its result is there, or else where it waits or runs."""
+        return self._store.current(identity.sha256, identity.settings_key, kind)
+
     # --- deciding ------------------------------------------------------------------------------
 
     def set_disposition(
@@ -190,10 +194,11 @@ class History:
             JobError: when there is none of this id, or it runs.
         """
         self._store.get(job_id)
-        self._store.remove(job_id)
         home = self._store.home
-        for folder in (home.run_folder(job_id), home.work_folder(job_id)):
-            shutil.rmtree(folder, ignore_errors=True)
+        with self._store.database.transaction():  # no file outlives its row
+            self._store.remove(job_id)
+            for folder in (home.run_folder(job_id), home.work_folder(job_id)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def export_run(self, job_id: str, archive: Path) -> None:
         """Write a finished job with its run folder, tags and decisions into a zip file.

@@ -6,7 +6,7 @@ import json
 import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rnp_core.errors import JobError, RnpError
 from rnp_core.isolation import read_left_report
@@ -16,6 +16,7 @@ from rnp_core.jobs.store import JobStore
 from rnp_core.jobs.transfer import unpack
 from rnp_core.jobs.types import Job, JobKind
 from rnp_core.progress import Progress
+from rnp_core.report import Severity
 
 RESULT_NAMES: dict[JobKind, str] = {"scan": "report.json", "triage": "triage.json"}
 """The file that makes a run folder whole."""
@@ -52,14 +53,19 @@ def record_outcome(store: JobStore, order: Order, outcome: Outcome, *, owner: st
 
 
 def settle_lost(store: JobStore, job_id: str, *, owner: str, error: str) -> None:
-    """End a job that nobody runs any more: done where its result is whole, else interrupted."""
+    """End a job that nobody runs any more: done where its result is whole, cancelled where that
+    was wanted, else interrupted."""
     job = store.get(job_id)
     for folder in (attempt_folder(store, job_id, job.attempts), job.run_folder):
         if _is_left_by(job, folder, inside=folder.is_relative_to(store.home.root)):
             _finish_whole(store, job, folder, owner=owner)
             return
     _drop_attempts(store, job)
-    store.finish(job_id, "interrupted", owner=owner, error=error)
+    with store.database.transaction():
+        if job_id in store.cancel_requests(owner):  # somebody wanted its end
+            store.finish(job_id, "cancelled", owner=owner, error="cancelled")
+        else:
+            store.finish(job_id, "interrupted", owner=owner, error=error)
 
 
 def _is_left_by(job: Job, folder: Path, *, inside: bool) -> bool:
@@ -130,6 +136,7 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
             "verdict": report.verdict,
             "backdoor_score": report.backdoor_score,
             "suspected_target_labels": report.suspected_target_labels,
+            "file_severity": _worst(report.model.findings),
             "sha256": report.model.sha256,
         }
     path = folder / RESULT_NAMES[kind]
@@ -138,7 +145,14 @@ def result_facts(kind: JobKind, folder: Path) -> dict[str, Any]:
         return {
             "backdoor_score": float(data["score"]),
             "suspected_target_labels": [int(label) for label in data["labels"]],
+            "file_severity": _worst(data["findings"]),
             "sha256": data["sha256"],
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(f"the triage left no readable result at {path}: {error}") from error
+
+
+def _worst(findings: list[dict[str, Any]]) -> str:
+    """Severity of the worst finding; what a child wrote is not trusted to be one."""
+    found = [str(finding.get("severity")) for finding in findings]
+    return next((severity for severity in reversed(get_args(Severity)) if severity in found), "")

@@ -70,5 +70,9 @@ CREATE TABLE owners (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE jobs ADD COLUMN file_severity TEXT NOT NULL DEFAULT '';  -- worst finding about the file
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 """Script ``i`` leads from schema version ``i`` to ``i + 1``."""

@@ -34,16 +34,20 @@ class JobStore(JobTable):
         priority: float,
         tags: Sequence[str],
         queue_length: int | None,
-    ) -> None:
-        """Put a new job into the queue.
+        once: bool = False,
+    ) -> str:
+        """Put a new job into the queue and return its id.
 
         Args:
             queue_length: jobs that may wait; None for a job that will not.
+            once: add nothing where there is a :meth:`current` one, and return the id of that.
 
         Raises:
             JobError: when the queue is full.
         """
         with self.database.transaction():
+            if once and (other := self.current(identity.sha256, identity.settings_key, kind)):
+                return other.id
             waiting = self.count(JobFilter(state="queued", kind=None))
             if queue_length is not None and waiting >= queue_length:
                 raise JobError(
@@ -61,6 +65,7 @@ class JobStore(JobTable):
             )
             self.set_tags(job_id, tags)
             self.note(job_id, "queued")
+        return job_id
 
     def claim(self, owner: str, place: str, capacity: int) -> Job | None:
         """Take the next waiting job unless ``place`` runs ``capacity`` already."""
@@ -116,7 +121,7 @@ class JobStore(JobTable):
         """End a running job of this owner.
 
         Args:
-            facts: ``verdict``, ``backdoor_score`` and ``suspected_target_labels``, for "done".
+            facts: from :func:`rnp_core.jobs.records.result_facts`, for "done".
 
         Returns:
             False when it had ended already or belongs to somebody else.
@@ -127,11 +132,12 @@ class JobStore(JobTable):
                 "UPDATE jobs SET state = ?, error = ?, finished_at = ?, owner = NULL, "
                 "place = NULL, cancel_requested = 0, "
                 "fraction = CASE ? WHEN 'done' THEN 1 ELSE fraction END, "
-                "verdict = ?, backdoor_score = ?, suspected_target_labels = ? "
+                "verdict = ?, backdoor_score = ?, suspected_target_labels = ?, file_severity = ? "
                 "WHERE id = ? AND state = 'running' AND owner = ?",
                 (
                     state, error, now(), state, facts.get("verdict"), facts.get("backdoor_score"),
-                    json.dumps(list(facts.get("suspected_target_labels", ()))), job_id, owner,
+                    json.dumps(list(facts.get("suspected_target_labels", ()))),
+                    facts.get("file_severity", ""), job_id, owner,
                 ),
             )
             if ended:

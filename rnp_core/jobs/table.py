@@ -68,6 +68,13 @@ class JobTable:
         )
         return [self._job(row) for row in rows]
 
+    def current(self, sha256: str, settings_key: str, kind: JobKind) -> Job | None:
+        """A job with the same checkpoint and settings whose result is there, or else under way."""
+        same = self.same(sha256, settings_key, kind)
+        done = [job for job in same if job.state == "done" and job.run_folder.is_dir()]
+        under_way = [job for job in same if job.state in ("queued", "running")]
+        return next(iter(done + under_way), None)
+
     def states(self, job_ids: Sequence[str]) -> dict[str, JobState]:
         """The states of many jobs at once; jobs that were deleted are missing."""
         rows = self.database.rows(
@@ -160,6 +167,7 @@ class JobTable:
             verdict=row["verdict"],
             backdoor_score=row["backdoor_score"],
             suspected_target_labels=tuple(json.loads(row["suspected_target_labels"])),
+            file_severity=row["file_severity"],
             attempts=row["attempts"],
             priority=row["priority"],
             tags=tuple(json.loads(row["tags"])),

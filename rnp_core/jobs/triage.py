@@ -6,15 +6,17 @@ It costs a small part of a scan and ranks a fleet early. It gives no verdict.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnp_core.checkpoints import FileFinding, inspect_checkpoint
 from rnp_core.config import preset_config
 from rnp_core.data import DefenseSet
-from rnp_core.errors import ReportError
+from rnp_core.errors import ReportError, RnpError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.pipeline import split
 from rnp_core.progress import OnProgress, Progress
@@ -34,26 +36,33 @@ MOST_IMAGES = 500
 def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str, Any]:
     """Look at the file, unlearn, and write ``triage.json`` into ``request.out``.
 
-    Its ``score`` is in [0, 1], higher is more suspicious; comparable among triages only.
+    Its ``score`` is in [0, 1], higher is more suspicious; comparable among triages only. A file
+    that cannot be scanned and is dangerous has the score of that.
 
     Raises:
-        RnpError: see :func:`rnp_core.subject.load_subject`.
+        RnpError: see :func:`rnp_core.subject.load_subject`; for a file without such a finding.
     """
     on_progress(Progress("load", 0, 1, Path(request.checkpoint).name))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    subject = load_request(request, with_suspects=False)
+    try:
+        subject = load_request(request, with_suspects=False)
+    except RnpError:
+        file = inspect_checkpoint(request.checkpoint)
+        score, findings = _of_file(file.findings)
+        if score == 0:
+            raise
+        return write_triage(
+            Path(request.out),
+            {"score": score, "labels": [], "sha256": file.sha256, "findings": findings},
+        )
     on_progress(Progress("load", 1, 1, subject.architecture))
     config = preset_config("quick", seed=request.seed)
     fit, held_out = split(_few(subject.clean.images), config.holdout_share, config.seed)
     unlearned = unlearn(subject.model, fit, config=config.unlearn_stage, on_progress=on_progress)
     shares = unlearned.unlearned_shares
     drift = _drift(shares, used_batch_statistics=unlearned.used_batch_statistics)
-    findings = [
-        {"severity": f.severity, "rule": f.rule, "message": f.message}
-        for f in subject.checkpoint.findings
-    ]
-    worst = max((FILE_SCORES.get(f["severity"], 0.0) for f in findings), default=0.0)
+    worst, findings = _of_file(subject.checkpoint.findings)
     return write_triage(
         Path(request.out),
         {
@@ -67,6 +76,12 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
             "findings": findings,
         },
     )
+
+
+def _of_file(found: Sequence[FileFinding]) -> tuple[float, list[dict[str, str]]]:
+    """Least score of a file with such findings, and the findings as JSON values."""
+    plain = [{"severity": f.severity, "rule": f.rule, "message": f.message} for f in found]
+    return max((FILE_SCORES.get(f.severity, 0.0) for f in found), default=0.0), plain
 
 
 def _drift(shares: Tensor, *, used_batch_statistics: bool) -> float:

@@ -76,6 +76,8 @@ class Job:
         settings_key: digest of everything besides the checkpoint that decides the result.
         verdict, backdoor_score, suspected_target_labels: from the report, once done. A triage has
             a score and no verdict.
+        file_severity: of the worst finding about the checkpoint file itself, "info" to "critical";
+            empty before the job is done, without a finding, and in tables of version 1.
         attempts: how often it was started.
         priority: larger runs earlier.
         disposition: the latest one.
@@ -99,6 +101,7 @@ class Job:
     verdict: Verdict | None
     backdoor_score: float | None
     suspected_target_labels: tuple[int, ...]
+    file_severity: str
     attempts: int
     priority: float
     tags: tuple[str, ...]

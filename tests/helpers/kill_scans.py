@@ -21,6 +21,7 @@ from rnp_core.request import ScanRequest
 from tests.helpers.processes import Programs
 
 VICTIMS = ("child", "worker", "scheduler", "parent")
+LOCAL_VICTIMS = ("child", "worker", "parent")  # the scheduler lives in the parent
 ORPHAN_SECONDS = 30.0
 """A scan that still runs so long after what ran it was killed is an orphan; much longer than the
 second that it takes, because the machine may be busy."""
@@ -40,19 +41,24 @@ class KillRecord:
 
 
 class KillGround:
-    """A home whose jobs run on a cluster of programs that get killed.
+    """A home whose jobs run on programs that get killed.
 
     Args:
-        folder: for the home, logs and the scheduler's file.
+        folder: for the home and logs.
         stand_ins: whether scans are played by :mod:`tests.rnp_core.jobs.tasks`.
+        local: whether the engine starts its own cluster; otherwise scheduler and worker are
+            programs as well.
     """
 
-    def __init__(self, folder: Path, mark: str, *, stand_ins: bool, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, mark: str, *, stand_ins: bool, local: bool = False, seed: int = 0
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.programs = Programs(mark, folder / "log.txt")
         self._random = random.Random(seed)
         self._stand_ins = ["--stand-ins"] if stand_ins else []
+        self._local = local
         self._address = f"tcp://127.0.0.1:{free_port()}"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._doomed: dict[psutil.Process, float] = {}  # scans whose end is due since then
@@ -67,15 +73,16 @@ class KillGround:
             while True:
                 self._keep_alive()
                 self._watch_doomed(record)
-                states = [engine.job(job_id).state for job_id in ids]
-                for job_id, state in zip(ids, states, strict=True):
+                states = engine.states(ids)
+                for job_id, state in states.items():
                     if state in ("failed", "interrupted", "cancelled"):
                         record.seen[state] += 1
                         engine.resume(job_id)
-                if all(state == "done" for state in states):
+                done = list(states.values()).count("done")
+                if done == len(ids):
                     break
                 made = sum(record.kills.values())
-                due = made < kills and states.count("done") >= 0.9 * len(ids) * made / kills
+                due = made < kills and done >= 0.9 * len(ids) * made / kills
                 if next_kill is None and due:
                     next_kill = time.monotonic() + self._random.uniform(0, pause)
                 now = time.monotonic()
@@ -98,28 +105,56 @@ class KillGround:
     def _keep_alive(self) -> None:
         """Start again what ended, as a supervisor would; each finds the others by itself."""
         port = self._address.rpartition(":")[2]
-        commands = {
-            "scheduler": ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
-                          port, "--no-dashboard"),
-            "worker": ("-m", "distributed.cli.dask_worker", self._address, "--nworkers", "1",
-                       "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory",
-                       str(self.folder)),
-            "parent": ("-m", "tests.rnp_core.jobs.program", str(self.home), "--scheduler",
-                       self._address, *self._stand_ins),
-        }
+        parent = ("-m", "tests.rnp_core.jobs.program", str(self.home), *self._stand_ins)
+        commands = (
+            {"parent": parent}
+            if self._local
+            else {
+                "scheduler": (
+                    "-m",
+                    "distributed.cli.dask_scheduler",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    port,
+                    "--no-dashboard",
+                ),
+                "worker": (
+                    "-m",
+                    "distributed.cli.dask_worker",
+                    self._address,
+                    "--nworkers",
+                    "1",
+                    "--nthreads",
+                    "1",
+                    "--no-nanny",
+                    "--no-dashboard",
+                    "--local-directory",
+                    str(self.folder),
+                ),
+                "parent": (*parent, "--scheduler", self._address),
+            }
+        )
         for name, command in commands.items():
             program = self._running.get(name)
             if program is None or program.poll() is not None:
                 self._running[name] = self.programs.start(*command)
 
     def _kill(self, number: int, record: KillRecord) -> bool:
-        """Kill the next victim; a scan's child only while there is one, others at any moment."""
-        victim = VICTIMS[number % len(VICTIMS)]
+        """Kill the next victim; what comes and goes only while it is there."""
+        victims = LOCAL_VICTIMS if self._local else VICTIMS
+        victim = victims[number % len(victims)]
         scans = self.programs.scans()
         if victim == "child":
-            self.programs.kill(scans)
             if not scans:
                 return False
+            self.programs.kill(scans)
+        elif victim not in self._running:  # the engine's own worker
+            workers = self.programs.find("multiprocessing.spawn")
+            if not workers:
+                return False
+            self.programs.kill(workers)
+            self._doomed.update(dict.fromkeys(scans, time.monotonic()))
         else:
             self._running[victim].kill()
             self._doomed.update(dict.fromkeys(scans, time.monotonic()))

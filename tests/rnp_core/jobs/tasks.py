@@ -67,6 +67,7 @@ def triage(
     out = Path(request["out"])
     out.mkdir(parents=True)
     sha256 = file_sha256(checkpoint)
-    result = {"score": orders.get("cheap", 0.0), "labels": [], "sha256": sha256}
+    result = {"score": orders.get("cheap", 0.0), "labels": [], "sha256": sha256,
+              "findings": orders.get("findings", [])}
     (out / "triage.json").write_text(json.dumps(result))
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -33,6 +34,26 @@ def test_the_table_migrates_from_the_first_version(tmp_path: Path) -> None:
     with sqlite3.connect(path) as table:
         assert table.execute("PRAGMA user_version").fetchone()[0] == len(newer)
         assert table.execute("SELECT * FROM sqlite_master WHERE name = 'half'").fetchall() == []
+
+
+def test_a_home_of_the_first_version_opens_with_its_jobs(
+    home: Path, make_request: MakeRequest
+) -> None:
+    home.mkdir()
+    Database(home / "jobs.sqlite", migrations=MIGRATIONS[:1]).close()
+    request = json.dumps(make_request().to_dict())
+    with sqlite3.connect(home / "jobs.sqlite") as table:
+        table.execute(
+            "INSERT INTO jobs (id, title, kind, state, request, run_folder, created_at, "
+            "checkpoint_sha256, checkpoint_name, settings_key, verdict, backdoor_score) "
+            "VALUES ('old', 'old', 'scan', 'done', ?, 'runs/old', '2026-01-01T00:00:00+00:00', "
+            "'0', 'm.pt', 'k', 'backdoored', 0.9)",
+            (request,),
+        )
+    with JobEngine(home, scheduler="direct") as engine:
+        job = engine.job("old")
+        assert (job.state, job.verdict, job.file_severity) == ("done", "backdoored", "")
+        assert ended(engine, engine.submit(make_request())).state == "done"
 
 
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from rnp_core.errors import CheckpointError, ConfigError, DataError, JobError, ScanCancelled
 from rnp_core.jobs import EngineLimits, JobEngine
+from rnp_core.jobs.attempt import Order, Outcome
+from rnp_core.jobs.dispatcher import _Running
 from rnp_core.jobs.home import open_home
 from rnp_core.jobs.quota import Quota
 from rnp_core.request import ScanRequest
@@ -117,6 +119,31 @@ def test_a_closed_engine_leaves_its_job_interrupted(home: Path, make_request: Ma
         job = engine.job(running)
         assert (job.state, job.error) == ("interrupted", "the program that ran it was closed")
         assert engine.job(waiting).state == "queued"
+
+
+def test_a_result_that_cannot_be_moved_holds_nobody_else_up(
+    engine: JobEngine, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two results at once: the first cannot be written yet, the second can."""
+    recorded: list[str] = []
+    stuck = [True]
+
+    def record(store: object, order: Order, outcome: object, *, owner: str) -> None:
+        if order.job == "first" and stuck[0]:
+            raise JobError("the disk is full")
+        recorded.append(order.job)
+
+    monkeypatch.setattr("rnp_core.jobs.dispatcher.record_outcome", record)
+    dispatcher = engine._dispatcher
+    assert dispatcher is not None
+    for name in ("first", "second"):
+        order = Order(name, 1, "task", {}, "stages", None, 1.0)
+        dispatcher._running[name] = _Running(order)
+        dispatcher.answer(order, Outcome("done"))
+    until(lambda: recorded == ["second"])
+    until(lambda: engine.problem == "the disk is full")
+    stuck[0] = False
+    until(lambda: recorded == ["second", "first"])
 
 
 def test_a_run_of_ones_own_is_recorded(home: Path, make_request: MakeRequest) -> None:

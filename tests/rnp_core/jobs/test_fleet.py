@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import json
 import time
@@ -116,6 +117,54 @@ def test_a_fleet_goes_on_where_it_stopped(tmp_path: Path, home: Path) -> None:
         assert engine.count(tag="fleet") == engine.count(tag=fleet_tag(tmp_path / "other")) == 4
 
 
+def test_two_fleets_at_once_scan_each_model_once(tmp_path: Path, home: Path) -> None:
+    write_models(tmp_path / "models", 5)
+    models, clean = find_models(tmp_path / "models"), clean_in(tmp_path)
+
+    def run(name: str) -> list[FleetRow]:
+        with JobEngine(home, scheduler="direct") as engine:
+            return Fleet(engine, models, {}, clean=clean, out=tmp_path / name).run()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(run, ("one", "two")))
+    assert all(len(rows) == 5 and all(r.evidence == "scan" for r in rows) for rows in both)
+    with JobEngine(home, run_jobs=False) as engine:
+        assert engine.count() == engine.count(kind="triage") == 5
+        assert all(engine.count(tag=fleet_tag(tmp_path / name)) == 5 for name in ("one", "two"))
+
+
+def test_a_stopped_fleet_takes_nothing_from_another(tmp_path: Path, home: Path) -> None:
+    write_models(tmp_path / "models", 3)
+    models, clean = find_models(tmp_path / "models"), clean_in(tmp_path)
+
+    def stop(progress: FleetProgress) -> None:
+        shared = progress.rows[0].job
+        engine.add_tags(shared, ["fleet:other"])
+        kept.append(shared)
+        raise KeyboardInterrupt
+
+    kept: list[str] = []
+    with JobEngine(home, run_jobs=False) as engine:
+        with pytest.raises(KeyboardInterrupt):
+            Fleet(engine, models, {}, clean=clean, out=tmp_path / "out").run(stop)
+        assert [job.id for job in engine.jobs(state="queued")] == kept
+        assert engine.count(state="cancelled") == 2
+
+
+def test_what_failed_is_run_again_on_demand(tmp_path: Path, home: Path) -> None:
+    write_models(tmp_path / "models", 2)
+    models, clean = find_models(tmp_path / "models"), clean_in(tmp_path)
+
+    def run(limits: EngineLimits, **options: bool) -> list[str | None]:
+        with JobEngine(home, scheduler="direct", limits=limits) as engine:
+            fleet = Fleet(engine, models, {}, clean=clean, out=tmp_path / "out", **options)
+            return [row.verdict for row in fleet.run()]
+
+    short, long = EngineLimits(job_seconds=0.001), EngineLimits()
+    assert run(short) == run(long) == ["error", "error"]
+    assert run(long, retry_failed=True) == ["no_evidence", "no_evidence"]
+
+
 def test_trojai_rounds_bring_their_own_images(tmp_path: Path, home: Path) -> None:
     """The layout of the image rounds: METADATA.csv, and models/id-*/ with images and settings."""
     names = ("clean-example-data", "clean_example_data", "example_data")  # of different rounds
@@ -211,6 +260,25 @@ def test_a_share_gets_whole_scans_and_errors_stay_rows(tmp_path: Path, home: Pat
     assert by_name["m00.pt"].state == "triaged" and exit_code(rows) == 1
 
 
+def test_what_a_file_would_do_stays_in_the_ranking(tmp_path: Path, home: Path) -> None:
+    write_models(tmp_path / "models", 5)
+    findings = [{"severity": "low"}, {"severity": "critical"}]
+    for name, order in (("code.pt", "done"), ("malware.pt", "error")):
+        (tmp_path / "models" / name).write_text(
+            json.dumps({"cheap": 0.95, "score": 0.01, "findings": findings, "end": order})
+        )
+    with JobEngine(home, scheduler="direct") as engine:
+        rows = Fleet(engine, find_models(tmp_path / "models"), {}, clean=clean_in(tmp_path),
+                     out=tmp_path / "out").run()
+    shown = {Path(row.path).name: (row.verdict, row.file_severity) for row in rows}
+    assert shown["code.pt"] == ("no_evidence", "critical")
+    assert shown["malware.pt"] == ("error", "critical") and shown["m00.pt"][1] == ""
+    assert {Path(row.path).name for row in rows if row.is_found} == {
+        "code.pt", "malware.pt", "m03.pt", "m04.pt",
+    }
+    assert [row.is_found for row in rows] == [True] * 4 + [False] * 3
+
+
 def test_a_folder_that_cannot_be_read_is_one_row(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,8 +305,12 @@ def test_what_a_whole_scan_found_comes_before_cheap_evidence() -> None:
         FleetRow("found", "2", "done", "scan", "suspicious", score=0.6),
         FleetRow("broken", "3", "failed", verdict="error", error="no"),
         FleetRow("innocent", "4", "done", "scan", "no_evidence", score=0.04),
+        FleetRow("malware", "5", "failed", "triage", "error", 0.95, file_severity="critical"),
+        FleetRow("code", "6", "done", "scan", "no_evidence", 0.05, file_severity="critical"),
     ])
-    assert [row.path for row in rows] == ["found", "cheap", "innocent", "broken"]
+    assert [row.path for row in rows] == [
+        "malware", "found", "code", "cheap", "innocent", "broken",
+    ]
 
 
 def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path, home: Path) -> None:

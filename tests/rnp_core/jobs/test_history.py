@@ -55,6 +55,21 @@ def test_filters(
         engine.jobs(colour="red")
 
 
+def test_what_could_not_be_deleted_whole_can_be_deleted_again(
+    engine: JobEngine, finished: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rnp_core.jobs.history.shutil.rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            engine.delete(finished)
+    assert engine.job(finished).state == "done"
+    engine.delete(finished)
+    assert engine.count() == 0
+
+
 def test_decisions_are_kept_with_name_note_and_time(engine: JobEngine, finished: str) -> None:
     engine.set_disposition(finished, "escalate", reviewer="Ada", note="look again")
     engine.set_disposition(finished, "confirmed", reviewer="Bob")

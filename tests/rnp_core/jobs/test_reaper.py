@@ -47,6 +47,15 @@ def test_a_report_that_was_whole_makes_the_job_done(
         assert (only(engine).state, only(engine).verdict) == ("done", "backdoored")
 
 
+def test_a_job_that_somebody_wanted_cancelled_is_not_called_interrupted(
+    home: Path, make_request: MakeRequest, tmp_path: Path
+) -> None:
+    with die_while_running(home, make_request, tmp_path / "out") as engine:
+        engine.cancel(only(engine).id)
+        reap(engine._store)
+        assert (only(engine).state, only(engine).error) == ("cancelled", "cancelled")
+
+
 def test_an_earlier_report_in_the_folder_does_not(
     home: Path, make_request: MakeRequest, tmp_path: Path
 ) -> None:

@@ -1,0 +1,71 @@
+"""The cheap evidence itself, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnp_core.errors import CheckpointError, RnpError
+from rnp_core.jobs.records import result_facts
+from rnp_core.jobs.triage import triage_request
+from rnp_core.manifest import file_sha256
+from rnp_core.progress import Progress
+from rnp_core.request import ScanRequest
+from tests.helpers.tiny_files import write_clean, write_model
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("true",)
+
+
+def request_for(checkpoint: Path) -> ScanRequest:
+    clean = write_clean(checkpoint.parent / "clean.npz")
+    return ScanRequest(str(checkpoint), str(clean), str(checkpoint.parent / "run"), threads=1)
+
+
+def test_a_triage_says_where_unlearning_drifts_to(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    result = triage_request(request_for(write_model(tmp_path / "m.pt")), on_progress=seen.append)
+    shares = result["unlearned_shares"]
+    assert 0 <= result["drift"] == result["score"] <= 1 and sum(shares) == pytest.approx(1)
+    assert result["labels"] in ([], [shares.index(max(shares))]) and result["findings"] == []
+    assert {progress.stage for progress in seen} == {"load", "unlearn"}
+    assert json.loads((tmp_path / "run" / "triage.json").read_text()) == result
+    facts = result_facts("triage", tmp_path / "run")
+    assert facts["sha256"] == file_sha256(tmp_path / "m.pt") and facts["file_severity"] == ""
+
+
+def test_a_dangerous_file_counts_though_it_cannot_be_scanned(tmp_path: Path) -> None:
+    torch.save({"weights": RunsCode()}, tmp_path / "m.pt")
+    result = triage_request(request_for(tmp_path / "m.pt"), on_progress=lambda progress: None)
+    assert result["score"] == 0.95 and result["labels"] == []
+    assert result_facts("triage", tmp_path / "run")["file_severity"] == "critical"
+
+
+def test_a_dangerous_file_counts_beside_its_weights(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.pt")
+    torch.save({"state_dict": torch.load(path, weights_only=True), "extra": RunsCode()}, path)
+    result = triage_request(request_for(path), on_progress=lambda progress: None)
+    assert result["score"] == 0.95 and "drift" in result
+
+
+def test_a_file_that_is_only_broken_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError):
+        triage_request(request_for(tmp_path / "m.pt"), on_progress=lambda progress: None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"score": "high"}, {"labels": None}, {"findings": [1]}, {"findings": None}]
+)
+def test_a_result_of_the_wrong_form_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    good = {"score": 0.5, "labels": [1], "sha256": "0", "findings": []}
+    (tmp_path / "triage.json").write_text(json.dumps({**good, **change}))
+    with pytest.raises(RnpError, match="no readable result"):
+        result_facts("triage", tmp_path)
