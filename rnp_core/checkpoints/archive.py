@@ -15,6 +15,7 @@ from rnp_core.checkpoints.limits import MIB, ReadLimits
 from rnp_core.checkpoints.records import printable
 from rnp_core.checkpoints.result import FileFinding
 from rnp_core.checkpoints.source import Source
+from rnp_core.checkpoints.zip_directory import open_directory
 from rnp_core.errors import CheckpointError
 
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -78,13 +79,8 @@ def open_archive(source: Source, limits: ReadLimits) -> Archive:
             exploding archive.
     """
     with _damage_at(""):
-        source.file.seek(0)
-        file = zipfile.ZipFile(source.file)
+        file = open_directory(source.file, limits)
     entries = file.infolist()
-    if len(entries) > limits.archive_members:
-        raise CheckpointError(
-            f"expected at most {limits.archive_members} archive members, got {len(entries)}"
-        )
     _refuse_duplicates(entries)
     for entry in entries:
         _check_entry(entry, limits)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-import zipfile
 
+from rnp_core.checkpoints.limits import ReadLimits
 from rnp_core.checkpoints.source import Source
+from rnp_core.checkpoints.zip_directory import open_directory
 
 TORCH_ZIP = "torch-zip"
 TORCH_LEGACY = "torch-legacy"
@@ -34,11 +35,11 @@ _LONGEST_HEADER = 100_000_000  # bytes, by the format's own rule
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def identify(source: Source) -> str:
+def identify(source: Source, limits: ReadLimits) -> str:
     """``"torch-zip"``, ``"torch-legacy"``, ``"safetensors"`` or a key of :data:`REFUSED`."""
     head = source.head
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
-        return _identify_zip(source)
+        return _identify_zip(source, limits)
     if head.startswith(_HDF5):
         return "hdf5"
     if head.startswith(b"GGUF"):
@@ -60,11 +61,9 @@ def identify(source: Source) -> str:
     return "unknown"
 
 
-def _identify_zip(source: Source) -> str:
+def _identify_zip(source: Source, limits: ReadLimits) -> str:
     try:
-        source.file.seek(0)
-        with zipfile.ZipFile(source.file) as archive:
-            names = archive.namelist()
+        names = open_directory(source.file, limits).namelist()
     except Exception:  # zipfile raises many kinds on damaged input; reading it will say which
         return TORCH_ZIP
     inner = {name.split("/", 1)[-1] for name in names}

@@ -101,7 +101,7 @@ class Examination:
 
 def examine(source: Source, place: Place, limits: ReadLimits) -> Examination:
     """Everything about the file that can be known without using a weight. Does not raise."""
-    facts = Examination(source, place, identify(source))
+    facts = Examination(source, place, identify(source, limits))
     try:
         _read(facts, limits)
     except CheckpointError as error:

@@ -12,6 +12,7 @@ from rnp_core.checkpoints.limits import MIB, ReadLimits
 from rnp_core.checkpoints.pickle_machine import PickleMachine
 from rnp_core.checkpoints.source import Source
 from rnp_core.checkpoints.trace import Trace
+from rnp_core.checkpoints.zip_directory import open_directory
 from rnp_core.errors import CheckpointError
 
 _SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".bin")
@@ -25,9 +26,8 @@ def trace_archive(source: Source, limits: ReadLimits, trace: Trace) -> None:
 
     Checksums and local names are ignored: some programs do the same. Nothing is raised.
     """
-    source.file.seek(0)
     try:
-        entries = zipfile.ZipFile(source.file).infolist()
+        entries = open_directory(source.file, limits).infolist()
     except Exception:  # zipfile raises many kinds on damaged input
         return
     pickles = [entry for entry in entries if entry.filename.lower().endswith(_SUFFIXES)]

@@ -48,6 +48,7 @@ def _archives() -> Iterator[tuple[str, Build]]:
     yield "a pickle stream of 64 MiB in 64 KiB", _pickle_bomb
     yield "a storage of 64 MiB in 64 KiB", _storage_bomb
     yield "60 storages, each just below the ratio of a bomb", _many_bombs
+    yield "a directory of a million members", _endless_directory
     yield "overlapping members", _overlapping
     yield "a member that the directory does not list", _unlisted
     yield "an archive in the comment of another", _in_comment
@@ -142,6 +143,20 @@ def _many_bombs(folder: Path, canary: Path) -> Path:
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         for number in range(1, 61):
             archive.writestr(f"archive/data/{number}", data)
+    return path
+
+
+def _endless_directory(folder: Path, canary: Path) -> Path:
+    """46 MB on disk, and more than 500 MiB once zipfile has read it."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 0, 20, *(0,) * 15)
+    length = len(entry) * 1_000_000
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, length, 4, 0)
+    path = folder / "model.pth"
+    with path.open("wb") as file:
+        file.write(b"PK\x03\x04")
+        for _ in range(1000):
+            file.write(entry * 1000)
+        file.write(end)
     return path
 
 
