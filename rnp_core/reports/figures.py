@@ -257,7 +257,7 @@ def _suspicion(report: ScanReport) -> Figure | None:
         title="Suspicion scores of the suspect images",
         reading="The score is the confidence that the removal took away. "
         f"{len(flagged):,} of {len(scores):,} images lie above the threshold, which was set on "
-        "held-out clean images.",
+        f"held-out clean images{_clean_above(report)}.",
         kind="columns",
         x_label="suspicion score",
         y_label="images",
@@ -269,6 +269,13 @@ def _suspicion(report: ScanReport) -> Figure | None:
         marks=((threshold, "threshold"),) if threshold is not None else (),
         x_range=(float(edges[0]), float(edges[-1])),
     )
+
+
+def _clean_above(report: ScanReport) -> str:
+    scores, threshold = report.sample_clean_scores, report.sample_threshold
+    if not scores or threshold is None:
+        return ""
+    return f" ({sum(score > threshold for score in scores):,} of {len(scores):,} lie above it too)"
 
 
 def _floats(values: np.ndarray) -> tuple[float | None, ...]:

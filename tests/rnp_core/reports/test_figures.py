@@ -63,6 +63,14 @@ def test_many_filters_are_thinned_from_the_top() -> None:
     assert "18,804 highest are left out" in figure.reading
 
 
+def test_the_suspects_are_shown_beside_the_clean_images_of_the_threshold() -> None:
+    report = with_suspects(9)
+    assert "held-out clean images." in figures(report)["suspicion"].reading
+    report = dataclasses.replace(report, sample_threshold=0.5, sample_clean_scores=[0.1, 0.5, 0.6])
+    reading = figures(report)["suspicion"].reading
+    assert "held-out clean images (1 of 3 lie above it too)." in reading
+
+
 def test_drawings_leave_names_from_right_to_left_to_the_tables() -> None:
     drawing = str(draw(figures(hostile_report())["trigger-sizes"]))
     assert "شارة" not in drawing
