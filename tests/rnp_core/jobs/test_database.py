@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rnp_core.errors import JobError
 from rnp_core.jobs import EngineLimits, JobEngine
 from rnp_core.jobs.database import Database
 from rnp_core.jobs.schema import MIGRATIONS
+from tests.helpers.disks import filled, mounted
 from tests.rnp_core.jobs.conftest import MakeRequest, ended
 
 
@@ -64,13 +64,8 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with mounted(tmp_path / "small", "size=3m") as place:
+        yield place
 
 
 def test_a_full_disk_gives_a_clear_error_and_loses_nothing(
@@ -79,14 +74,9 @@ def test_a_full_disk_gives_a_clear_error_and_loses_nothing(
     with JobEngine(small_disk / "home", scheduler="direct",
                    limits=EngineLimits(free_bytes=1)) as engine:
         kept = ended(engine, engine.submit(make_request()))
-        fill = small_disk / "fill"
-        with fill.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"0" * 4096)
-        with pytest.raises(JobError, match="full"):
+        with filled(small_disk), pytest.raises(JobError, match="full"):
             for _ in range(200):
                 engine.submit(make_request(seconds=60))
-        fill.unlink()
         assert engine.job(kept.id).state == "done"
         job_id = engine.submit(make_request())
         for job in engine.jobs(limit=1000):
@@ -116,17 +106,13 @@ def test_a_table_that_can_grow_no_more_gives_a_clear_error_and_goes_on_later(
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder that cannot be written; rights mean nothing to root, who mounts one instead."""
     place = tmp_path / "read-only"
-    place.mkdir()
-    if os.geteuid() != 0:
-        place.chmod(0o500)
-        yield place
-        place.chmod(0o700)
+    if os.geteuid() == 0:
+        with mounted(place, "ro,size=1m"):
+            yield place
         return
-    command = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(place)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a read-only disk")
+    place.mkdir(mode=0o500)
     yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.chmod(0o700)
 
 
 def test_a_read_only_folder_gives_a_clear_error(
