@@ -150,6 +150,9 @@ def assemble(
     tried: list[tuple[float, int, SuspectModel]] = []
     problem = ""
     for _, build_variant in plan.variants:
+        if len(plan.variants) > 1 and (trouble := _meta_trouble(build_variant, shape)):
+            problem = trouble
+            continue
         network = build_variant()
         _load(network, state)
         network.eval()
@@ -376,6 +379,17 @@ def _load(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"the checkpoint does not fit: missing {sorted(missing)}, "
             f"unexpected {sorted(unexpected)}"
         )
+
+
+@torch.no_grad()
+def _meta_trouble(build_variant: Callable[[], nn.Module], shape: tuple[int, ...]) -> str:
+    """Why a network does not run on images of a shape, found without memory or work; else empty."""
+    try:
+        with torch.device("meta"):
+            build_variant().eval()(torch.empty(2, *shape))
+    except _FAILURES as error:
+        return _first_line(error)
+    return ""
 
 
 def _first_line(error: BaseException) -> str:

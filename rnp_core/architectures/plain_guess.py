@@ -11,8 +11,12 @@ from rnp_core.architectures.base import Family, Guess, Reading, Shapes, square_s
 from rnp_core.architectures.plain import ACTIVATIONS, POOLS, PRESETS, Layer, image_shape, plain
 
 MAX_READINGS = 24
+"""Readings of one image size."""
+
 _LEAVES = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 _SIZES = {1: (28, 32, 64), 3: (32, 224, 64, 28, 48, 96, 128)}  # most usual first
+_MAX_HALVINGS = 6  # from images of an unusual size to the linear layers
+_GEOMETRIES = 3  # of one image size
 _MAX_FREE = 6  # up to so many convolutions, every subset of them may be followed by a pool
 _MAX_RUNS = 20  # up to so many, also the first or the last ones of them
 
@@ -33,7 +37,7 @@ def _infer(shapes: Shapes) -> Guess | None:
     ordered = next((order for order in _orders(found, shapes) if _is_chain(order)), None)
     if ordered is None:
         return None
-    layers, fixed, free = _place_steps(ordered)
+    layers, fixed, free, possible = _place_steps(ordered)
     classes = layers[-1].shape[0]
     if layers[0].kind == "linear":
         image = image_shape(layers[0].shape[1])
@@ -43,7 +47,7 @@ def _infer(shapes: Shapes) -> Guess | None:
         parameters = {"layers": layers, "num_classes": classes, "in_channels": image[0]}
         return Guess("mlp", parameters, *image, readings if len(layers) > 1 else ())
     channels = layers[0].shape[1]
-    best = _geometries(layers, fixed, free) or _geometries(layers, [], [*fixed, *free])
+    best = _geometries(layers, fixed, free) or _geometries(layers, [], possible)
     if not best:
         return None
     chosen = best[0]
@@ -125,15 +129,20 @@ def _is_chain(layers: Sequence[Layer]) -> bool:
     return True
 
 
-def _place_steps(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], list[int], list[int]]:
-    """Activations, and after which layers a pool must (first list) or may (second list) follow.
+def _place_steps(
+    layers: Sequence[Layer],
+) -> tuple[tuple[Layer, ...], list[int], list[int], list[int]]:
+    """Activations, and after which layers a pool must (first list) or may (second list) follow, and
+    after which one could if these do not lead to the linear layers (third list).
 
     Inside a ``Sequential`` the free indices between two layers tell: the first one after a
-    weight is its activation, the next one a pool, any other is dropout.
+    weight is its activation, the next one a pool, any other is dropout. Before a linear layer one
+    more flattens, and a pool there may also be the average over the whole map.
     """
     placed: list[Layer] = []
     fixed: list[int] = []
     free: list[int] = []
+    possible: list[int] = []
     activated, spatial = False, True
     for position, layer in enumerate(layers):
         following = layers[position + 1] if position + 1 < len(layers) else None
@@ -145,18 +154,23 @@ def _place_steps(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], list[int],
         activated = activated or activate
         placed.append(replace(layer, activate=activate and following is not None))
         spatial = spatial and layer.kind != "linear"
-        if spatial and gap is not None and gap - activate >= 1:
-            fixed.append(position)
-        elif spatial and gap is None and not before_norm:
+        if not spatial:
+            continue
+        flattened = following is not None and following.kind == "linear"
+        if gap is None and not before_norm:
             free.append(position)
-    return tuple(placed), fixed, free
+        elif gap is not None and gap - activate - flattened >= 1:
+            (free if flattened else fixed).append(position)
+        if not before_norm:
+            possible.append(position)
+    return tuple(placed), fixed, free, possible
 
 
 def _gap(name: str, following: str) -> int | None:
     """Free indices between two members of the same ``Sequential``; None for other names."""
     parent, _, index = name.rpartition(".")
     other, _, next_index = following.rpartition(".")
-    if parent != other or not parent or not (index.isdigit() and next_index.isdigit()):
+    if parent != other or not (index.isdigit() and next_index.isdigit()):
         return None
     gap = int(next_index) - int(index) - 1
     return gap if gap >= 0 else None
@@ -165,14 +179,17 @@ def _gap(name: str, following: str) -> int | None:
 def _geometries(
     layers: tuple[Layer, ...], fixed: Sequence[int], free: Sequence[int]
 ) -> list[_Geometry]:
-    """The three cheapest ways in which square images reach the first linear layer."""
+    """The cheapest ways in which square images reach the first linear layer, for every size of
+    images from which there is one; where global pooling hides the size, for the likeliest.
+    """
     first_linear = next(layer for layer in layers if layer.kind == "linear")
     convs = [layer for layer in layers if layer.kind == "conv"]
     side = square_side(first_linear.shape[1], convs[-1].shape[0]) or 1
     found: list[_Geometry] = []
-    choices = itertools.product(
-        enumerate(_SIZES[layers[0].shape[1]]), _subsets(layers, free), _PADDINGS, (False, True)
-    )
+    usual = _SIZES[layers[0].shape[1]]
+    halved = (side << count for count in range(_MAX_HALVINGS + 1) if side > 1)
+    sizes = (*usual, *(size for size in halved if size not in usual))
+    choices = itertools.product(enumerate(sizes), _subsets(layers, free), _PADDINGS, (False, True))
     for (rank, size), (subset, irregular), (padding, padding_cost), strided in choices:
         if strided and not subset:
             continue
@@ -192,7 +209,12 @@ def _geometries(
         pool_size = 1 if side == 1 else None
         found.append(_Geometry(candidate, size, pool_size, f"{text}, {size}x{size} images", cost))
     found.sort(key=lambda geometry: geometry.cost)
-    return found[:3]
+    if side == 1:
+        return found[:_GEOMETRIES]
+    sized = ([g for g in found if g.input_size == size] for size in sizes)
+    best = [geometries[:_GEOMETRIES] for geometries in sized if geometries]
+    best.sort(key=lambda geometries: geometries[0].cost)
+    return list(itertools.chain.from_iterable(best))
 
 
 _PADDINGS = (("same", 0.0), ("no", 0.5), ("same, then no", 1.0))
@@ -254,6 +276,12 @@ def _trace(layers: Sequence[Layer], size: int) -> int | None:
 
 
 def _readings(geometries: Sequence[_Geometry]) -> tuple[Reading, ...]:
+    """Readings of each image size, those of the likeliest size first."""
+    sizes = itertools.groupby(geometries, key=lambda geometry: geometry.input_size)
+    return tuple(reading for _, group in sizes for reading in _readings_of_one_size(list(group)))
+
+
+def _readings_of_one_size(geometries: Sequence[_Geometry]) -> list[Reading]:
     ranked = []
     choices = itertools.product(enumerate(geometries), enumerate(ACTIVATIONS), enumerate(POOLS))
     for (first, geometry), (second, activation), (third, pool) in choices:
@@ -269,7 +297,7 @@ def _readings(geometries: Sequence[_Geometry]) -> tuple[Reading, ...]:
         reading = Reading(description, parameters, geometry.input_size)
         ranked.append((2 * first + second + third, reading))
     ranked.sort(key=lambda item: item[0])
-    return tuple(reading for _, reading in ranked[:MAX_READINGS])
+    return [reading for _, reading in ranked[:MAX_READINGS]]
 
 
 FAMILY = Family("plain", plain, _infer, PRESETS)

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,51 @@ def test_sequential_indices_reveal_pools_and_activations() -> None:
     assert [step.activate for step in steps] == [True, False, False, True, False, True, False]
     assert [step.pool for step in steps] == [False, False, False, True, False, True, False]
     assert found.input_size == 32
+
+
+class _Plain(nn.Module):
+    """Convolutions with a pool after each, and two linear layers, under names that tell nothing."""
+
+    def __init__(self, side: int, channels: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 16, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(16 * (side // 4) ** 2, 8), nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        for conv in (self.conv1, self.conv2):
+            images = nn.functional.max_pool2d(conv(images).relu(), 2)
+        return self.fc2(self.fc1(images.flatten(1)).relu())
+
+
+def _in_a_row(side: int, channels: int = 3) -> nn.Sequential:
+    plain = _Plain(side, channels)
+    steps = [plain.conv1, nn.ReLU(), nn.MaxPool2d(2), plain.conv2, nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*steps, nn.Flatten(), plain.fc1, nn.ReLU(), plain.fc2)
+
+
+@pytest.mark.parametrize("make", [_Plain, _in_a_row])
+@pytest.mark.parametrize(("side", "channels"), [(28, 1), (40, 1), (28, 3), (32, 3), (40, 3),
+                                                (48, 3), (64, 3), (72, 3), (96, 3)])  # fmt: skip
+def test_plain_networks_of_any_image_size_are_read(
+    make: Callable[[int, int], nn.Module], side: int, channels: int
+) -> None:
+    network = make(side, channels)
+    images = torch.rand(2, channels, side, side)
+    expected = network(images)
+    variants = [v for v in recognise(network.state_dict()).variants if v.input_size == side]
+    twin = variants[0].build()
+    twin.load_state_dict(network.state_dict())
+    assert torch.equal(twin(images), expected)
+
+
+def test_before_a_linear_layer_an_index_is_left_free_to_flatten() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
+                            nn.Linear(4 * 32 * 32, 5))  # fmt: skip
+    images = torch.rand(2, 3, 32, 32)
+    twin = recognise(network.state_dict()).network()
+    twin.load_state_dict(network.state_dict())
+    assert torch.equal(twin(images), network(images))
 
 
 def test_tensors_sorted_by_name_give_the_same_network() -> None:

@@ -66,6 +66,17 @@ def test_the_normalisation_with_the_best_accuracy_is_found(arch: str) -> None:
     assert clean_accuracy(again, SET) == 1.0
 
 
+def test_of_the_readings_that_the_tensors_leave_the_one_that_runs_is_taken() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                            nn.Flatten(), nn.Linear(4 * 36, CLASSES))  # fmt: skip
+    plan = plan_network(network.state_dict())
+    assert plan.input_size != 12
+    model = assemble(plan, network.state_dict(), SET)
+    assert model(SET.images).shape == (len(SET), CLASSES)
+    with pytest.raises(ModelError, match="on 3x4x4 images, it fails: "):
+        assemble(plan, network.state_dict(), DefenseSet(SET.images[..., :4, :4], SET.labels))
+
+
 def test_an_unknown_normalisation_is_refused(arch: str) -> None:
     plan = plan_network(state(), arch=arch, num_classes=CLASSES)
     with pytest.raises(ConfigError, match="expected a normalisation among auto, none, cifar10"):
