@@ -172,6 +172,7 @@ class _Screen:
 
 def fleet_table(progress: FleetProgress, *, seconds: float) -> Table:
     """The top of the ranking with a line on how far the fleet is."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
@@ -180,9 +181,12 @@ def fleet_table(progress: FleetProgress, *, seconds: float) -> Table:
         f"{progress.finished} of {progress.total} finished, {progress.triaged} ranked, "
         f"{progress.running} running, {minutes}"
     )
-    table = Table(title=title, caption=escape(progress.problem) or None, title_justify="left")
-    for name in ("rank", "model", "verdict", "score", "rests on", "label", "file", "state"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    table = Table(title=title, caption=escape(progress.problem) or None, title_justify="left",
+                  box=SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("#", no_wrap=True)
+    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=1)  # gives way to the others
+    for name in ("verdict", "score", "by", "label", "file", "state"):
+        table.add_column(name, no_wrap=True)
     for row in progress.rows[:_SHOWN]:
         verdict = row.verdict or "-"
         table.add_row(

@@ -61,6 +61,18 @@ def test_a_stopped_fleet_says_how_to_go_on(
     assert "memory limit of at least 1 GiB" in capsys.readouterr().err
 
 
+def test_the_live_table_fits_a_narrow_terminal() -> None:
+    path = "models/resnet18-cifar10-badnets-target-3-seed-12.pt"
+    row = FleetRow(path, "0", "interrupted", "triage", "backdoored", 0.93, (13, 7, 9),
+                   file_severity="critical", rank=10_000)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(fleet_table(FleetProgress([row], 2, 2, 1, 1, ""), seconds=65))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("10000", "backdoored", "0.93", "triage", "13 7 9", "critical", "interrupted"):
+        assert word in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def test_the_live_table_shows_names_as_text() -> None:
     row = FleetRow("x/[red]evil\x1b[0m.pt", "0", "done", "scan", "backdoored", 0.93, (3,), rank=1)
     progress = FleetProgress([row], 2, 2, 1, 1, "[link]no workers")
