@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 
 from rnp_core.errors import JobError
 from rnp_core.jobs import JobEngine
-from rnp_core.jobs.attempt import Order
-from tests.rnp_core.jobs.conftest import MakeRequest, ended, reaches, until
+from rnp_core.jobs.attempt import Order, Outcome
+from tests.rnp_core.jobs.conftest import PATIENCE, MakeRequest, ended, reaches, until
 
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 
 from rnp_core.jobs.cluster import Capacity, capacity_of  # noqa: E402
+from rnp_core.jobs.dask_pool import DaskPool  # noqa: E402
 from rnp_core.jobs.sent_files import SentFiles  # noqa: E402
 
 
@@ -102,6 +104,12 @@ def test_a_cluster_without_workers_or_gpus_says_so(home: Path, make_request: Mak
 class FakeFuture:
     status = "finished"
 
+    def __init__(self) -> None:
+        self.taken_back = threading.Event()
+
+    def cancel(self, *, force: bool) -> None:
+        self.taken_back.set()
+
 
 class FakeClient:
     """Counts what is sent."""
@@ -145,6 +153,36 @@ def test_files_that_were_lost_with_a_worker_are_sent_again(tmp_path: Path) -> No
         future.status = "lost"  # type: ignore[misc]
     files.send(client, order_of(tmp_path, 0))
     assert len(client.sent) == 4
+
+
+def test_what_was_not_sent_yet_is_cancelled_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large files take a while to send: one order is in the middle of that, one waits for it."""
+    sending, go_on, future = threading.Event(), threading.Event(), FakeFuture()
+    sent: list[str] = []
+    answers: list[tuple[str, object]] = []
+
+    def send(order: Order) -> tuple[FakeFuture, Order]:
+        sent.append(order.job)
+        sending.set()
+        go_on.wait(PATIENCE)
+        return future, order
+
+    pool = DaskPool(lambda order, answer: answers.append((order.job, answer)))
+    monkeypatch.setattr(pool, "_send", send)
+    first, second = order_of(tmp_path, 1), order_of(tmp_path, 2)
+    pool.start(first)
+    assert sending.wait(PATIENCE)
+    pool.start(second)
+    for order in (first, second):
+        pool.cancel(order)
+    cancelled = Outcome("cancelled", "cancelled")
+    assert answers == [("job-1", cancelled), ("job-2", cancelled)]
+    go_on.set()
+    assert future.taken_back.wait(PATIENCE)
+    pool.close()
+    assert sent == ["job-1"] and len(answers) == 2
 
 
 def test_code_does_not_travel(tmp_path: Path) -> None:
