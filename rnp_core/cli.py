@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 from rnp_core.cli_fleet import add_fleet
 from rnp_core.cli_history import add_history
 from rnp_core.cli_report import add_from_report, add_report, check_from_report, repeat_scan
-from rnp_core.cli_settings import add_settings, path_argument, read_settings
+from rnp_core.cli_settings import (
+    add_reading_limits,
+    add_settings,
+    path_argument,
+    read_settings,
+)
 from rnp_core.errors import ConfigError, RnpError, ScanCancelled
 from rnp_core.version import VERSION
 
@@ -133,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("checkpoint", type=path_argument)
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    add_reading_limits(inspect)
     _add_limits(inspect, memory="4", seconds="300")
     inspect.set_defaults(run=_inspect)
 
@@ -251,7 +257,11 @@ def _inspect(options: argparse.Namespace) -> int:
     from rnp_core.cli_inspect import print_inspection
     from rnp_core.isolation import INSPECT_LIMITS, isolated_inspect
 
-    inspection = isolated_inspect(options.checkpoint, limits=_limits(options, INSPECT_LIMITS))
+    inspection = isolated_inspect(
+        options.checkpoint,
+        limits=_limits(options, INSPECT_LIMITS),
+        read_limits=options.limit or (),
+    )
     if options.json:
         print(json.dumps(inspection, indent=1, ensure_ascii=False))
     else:

@@ -44,8 +44,20 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         help="auto: bfloat16 where the hardware is fast at it and the model answers the same",
     )
     command.add_argument("--threads", type=int, help="CPU threads of each scan (default: all)")
+    add_reading_limits(command)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--no-repair", action="store_true", help="prune only, never fine-tune")
+
+
+def add_reading_limits(command: argparse.ArgumentParser) -> None:
+    """Add ``--limit`` to the parser of a command."""
+    command.add_argument(
+        "--limit",
+        action="append",
+        metavar="NAME=NUMBER",
+        help="bound on reading, e.g. checkpoint.file_bytes=20e9 or images.image_pixels=50e6; a "
+        "wrong name lists all; may be repeated",
+    )
 
 
 def read_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -65,6 +77,7 @@ def read_settings(options: argparse.Namespace) -> dict[str, Any]:
         "device": options.device,
         "precision": options.precision,
         "threads": options.threads,
+        "limits": tuple(options.limit) if options.limit else None,
     }
 
 

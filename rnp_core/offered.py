@@ -75,7 +75,7 @@ def _copy_files(offered: OfferedImages, place: Path) -> None:
 
 
 def read_offered_suspects(
-    offered: OfferedImages, *, channels: int, size: int
+    offered: OfferedImages, *, channels: int, size: int, limits: ImageLimits = ImageLimits()
 ) -> ReadImages[SuspectSet]:
     """The set as suspects, with its own labels (of a poisoned set: those the attack wants).
 
@@ -85,7 +85,7 @@ def read_offered_suspects(
         DataError: when they cannot be read.
     """
     with staged(offered) as place:
-        found = read_suspects(place, channels=channels, size=size)
+        found = read_suspects(place, channels=channels, size=size, limits=limits)
     if offered.images is not None:
         rows = [int(name) for name in found.images.ids]
         ids = [f"{offered.name}/{row}" for row in rows]

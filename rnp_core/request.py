@@ -50,6 +50,7 @@ class ScanRequest:
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         precision: "auto" (bfloat16 where the hardware is fast at it) or "float32".
         threads: CPU threads, None for all.
+        limits: on reading, see :func:`rnp_core.limit_options.parse_limits`; None for the defaults.
         force: replace an earlier scan in ``out``.
     """
 
@@ -69,6 +70,7 @@ class ScanRequest:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    limits: tuple[str, ...] | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -93,11 +95,13 @@ class ScanRequest:
                 raise ConfigError(
                     f"expected a {word} among {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
-        if self.class_names is not None:
-            names = _as_tuple("class_names", self.class_names)
+        for field in ("class_names", "limits"):
+            if getattr(self, field) is None:
+                continue
+            names = _as_tuple(field, getattr(self, field))
             if not all(isinstance(name, str) and name for name in names):
-                raise ConfigError(f"expected names for class_names, got {names!r}")
-            object.__setattr__(self, "class_names", names)
+                raise ConfigError(f"expected names for {field}, got {names!r}")
+            object.__setattr__(self, field, names)
 
     def _check_numbers(self) -> None:
         if not _is_count(self.seed) or not 0 <= self.seed <= LARGEST_SEED:

@@ -11,8 +11,10 @@ from types import MappingProxyType
 import torch
 
 from rnp_core.acceleration import choose_device
-from rnp_core.checkpoints import Checkpoint
+from rnp_core.checkpoints import Checkpoint, ReadLimits
 from rnp_core.config import ScanConfig, preset_config
+from rnp_core.images import ImageLimits
+from rnp_core.limit_options import parse_limits
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.offered import evaluate_offered
 from rnp_core.pipeline import scan
@@ -43,6 +45,7 @@ def scan_request(
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     config = preset_config(request.preset, seed=request.seed)
+    read_limits, image_limits = parse_limits(request.limits)
     return scan_checkpoint(
         Path(request.checkpoint),
         Path(request.clean) if request.clean is not None else None,
@@ -56,6 +59,8 @@ def scan_request(
             config, repair=request.repair, precision=request.precision
         ),
         device=request.device,
+        read_limits=read_limits,
+        image_limits=image_limits,
         environment=environment,
         request=dataclasses.replace(request, force=False).to_dict(),
         force=request.force,
@@ -76,6 +81,8 @@ def scan_checkpoint(
     normalization: str | Normalization = "auto",
     config: ScanConfig = ScanConfig(),
     device: str = "auto",
+    read_limits: ReadLimits = ReadLimits(),
+    image_limits: ImageLimits = ImageLimits(),
     environment: Mapping[str, object] = MappingProxyType({}),
     request: dict[str, object] | None = None,
     force: bool = False,
@@ -104,6 +111,8 @@ def scan_checkpoint(
         class_names=class_names,
         normalization=normalization,
         seed=config.seed,
+        read_limits=read_limits,
+        image_limits=image_limits,
     )
     loading = StageRow("load", "done", time.perf_counter() - start, subject.checkpoint.reader)
     on_progress(Progress("load", 1, 1, subject.architecture))

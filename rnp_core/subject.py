@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rnp_core.architectures import list_architectures
 from rnp_core.assembly import NetworkPlan, assemble, plan_network
-from rnp_core.checkpoints import Checkpoint, load_checkpoint
+from rnp_core.checkpoints import Checkpoint, ReadLimits, load_checkpoint
 from rnp_core.checkpoints.records import printable
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import ArchitectureError, CheckpointError, DataError, ModelError, RnpError
-from rnp_core.images import ReadImages, read_defense_set, read_suspects
+from rnp_core.images import ImageLimits, ReadImages, read_defense_set, read_suspects
+from rnp_core.limit_options import parse_limits
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.offered import choose_clean, choose_poisoned, read_offered_suspects, staged
@@ -53,6 +54,8 @@ def load_subject(
     class_names: Sequence[str] | None = None,
     normalization: str | Normalization = "auto",
     seed: int = 0,
+    read_limits: ReadLimits = ReadLimits(),
+    image_limits: ImageLimits = ImageLimits(),
 ) -> Subject:
     """Read a checkpoint and its images, and assemble the model.
 
@@ -65,7 +68,7 @@ def load_subject(
         DataError: when the images cannot be used.
         ModelError: when the model does not run on them.
     """
-    checkpoint = load_checkpoint(checkpoint_path)
+    checkpoint = load_checkpoint(checkpoint_path, limits=read_limits)
     if checkpoint.non_finite:
         shown = ", ".join(checkpoint.non_finite[:5])
         raise CheckpointError(
@@ -108,8 +111,9 @@ def load_subject(
             class_names=names,
             normalization=normalization,
             seed=seed,
+            limits=image_limits,
         )
-    suspects, poisoned_set, more = _suspects(checkpoint, model, suspects_path)
+    suspects, poisoned_set, more = _suspects(checkpoint, model, suspects_path, image_limits)
     return Subject(
         checkpoint, plan.architecture, model, clean, suspects, poisoned_set, (*notes, *more)
     )
@@ -126,6 +130,7 @@ def load_request(request: ScanRequest, *, with_suspects: bool = True) -> Subject
         RnpError: see :func:`load_subject`.
     """
     suspects = request.suspects if with_suspects else None
+    read_limits, image_limits = parse_limits(request.limits)
     return load_subject(
         Path(request.checkpoint),
         Path(request.clean) if request.clean is not None else None,
@@ -135,6 +140,8 @@ def load_request(request: ScanRequest, *, with_suspects: bool = True) -> Subject
         class_names=request.class_names,
         normalization=requested_normalization(request),
         seed=request.seed,
+        read_limits=read_limits,
+        image_limits=image_limits,
     )
 
 
@@ -155,19 +162,19 @@ def _plan(checkpoint: Checkpoint, arch: str | None, num_classes: int | None) -> 
 
 
 def _suspects(
-    checkpoint: Checkpoint, model: SuspectModel, path: Path | None
+    checkpoint: Checkpoint, model: SuspectModel, path: Path | None, limits: ImageLimits
 ) -> tuple[ReadImages[SuspectSet] | None, str | None, tuple[str, ...]]:
     """The suspects at ``path``, or the poisoned images inside the checkpoint with their set's name
     and a note. Of those inside, broken ones are noted and never stop a scan.
     """
     channels, size = model.input_shape[0], model.input_shape[-1]
     if path is not None:
-        return read_suspects(path, channels=channels, size=size), None, ()
+        return read_suspects(path, channels=channels, size=size, limits=limits), None, ()
     poisoned = choose_poisoned(checkpoint.offered)
     if poisoned is None:
         return None, None, ()
     try:
-        suspects = read_offered_suspects(poisoned, channels=channels, size=size)
+        suspects = read_offered_suspects(poisoned, channels=channels, size=size, limits=limits)
     except DataError as error:
         note = f"the images of {poisoned.name}, which came with the checkpoint, are no use: {error}"
         return None, None, (note,)
@@ -187,6 +194,7 @@ def _read_and_assemble(
     class_names: tuple[str, ...],
     normalization: str | Normalization,
     seed: int,
+    limits: ImageLimits,
 ) -> tuple[ReadImages[DefenseSet], SuspectModel]:
     """Read the images and assemble the model at the image size that suits the model best.
 
@@ -202,6 +210,7 @@ def _read_and_assemble(
             size=size,
             class_names=class_names or None,
             num_classes=plan.num_classes,
+            limits=limits,
             max_images=max(MAX_CLEAN, 2 * plan.num_classes),
             seed=seed,
         )

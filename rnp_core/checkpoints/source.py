@@ -60,7 +60,7 @@ def open_source(path: Path, limits: ReadLimits) -> Iterator[Source]:
         if status.st_size > limits.file_bytes:
             raise CheckpointError(
                 f"expected at most {limits.file_bytes} bytes, got {status.st_size}; "
-                "raise the limit file_bytes if you want to read a file of this size"
+                "raise the limit checkpoint.file_bytes to read a file of this size"
             )
         digest = hashlib.sha256()
         head = file.read(_HEAD_BYTES)

@@ -154,9 +154,7 @@ def _death(child: ChildProcess, limits: IsolationLimits) -> IsolationError:
         except ValueError:
             name = f"signal {-code}"
         return _error(child, f"the child process crashed ({name}); nothing was written", "crash")
-    return _error(
-        child, f"the child process ended without a result (exit code {code})", "crash"
-    )
+    return _error(child, f"the child process ended without a result (exit code {code})", "crash")
 
 
 def _out_of_memory(child: ChildProcess, limits: IsolationLimits) -> IsolationError:

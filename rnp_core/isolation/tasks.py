@@ -31,10 +31,12 @@ def scan(
 def inspect(
     payload: Mapping[str, Any], on_progress: OnProgress, protection: Protection
 ) -> dict[str, Any]:
-    """Inspect the checkpoint at ``payload["path"]``."""
+    """Inspect the checkpoint at ``payload["path"]`` within ``payload["limits"]``, if any."""
     from rnp_core.checkpoints import inspect_checkpoint
+    from rnp_core.limit_options import parse_limits
 
-    return inspect_checkpoint(payload["path"]).to_dict()
+    limits, _ = parse_limits(payload.get("limits"))
+    return inspect_checkpoint(payload["path"], limits=limits).to_dict()
 
 
 _TASKS: Mapping[str, Task] = {"scan": scan, "inspect": inspect}

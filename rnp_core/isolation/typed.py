@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,13 @@ def isolated_inspect(
     path: Path | str,
     *,
     limits: IsolationLimits = INSPECT_LIMITS,
+    read_limits: Sequence[str] = (),
     cancelled: Callable[[], bool] | None = None,
     on_start: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Inspect a checkpoint in a child process.
+
+    ``read_limits`` are texts as for :func:`rnp_core.limit_options.parse_limits`.
 
     Returns:
         The fields of :meth:`rnp_core.checkpoints.Inspection.to_dict`, and ``"isolation"``.
@@ -69,7 +72,7 @@ def isolated_inspect(
     """
     return run_isolated(
         "inspect",
-        {"path": str(path)},
+        {"path": str(path), "limits": list(read_limits)},
         limits=limits,
         cancelled=cancelled,
         on_start=on_start,

@@ -37,6 +37,8 @@ def scan_command(report: ScanReport) -> str | None:
             lines.append([option, str(value)])
     if request.get("class_names"):
         lines.append(["--class-names", "NAMES_FILE"])
+    for limit in request.get("limits") or ():
+        lines.append(["--limit", str(limit)])
     lines += _normalization(request)
     if request.get("repair") is False:
         lines.append(["--no-repair"])

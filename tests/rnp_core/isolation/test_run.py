@@ -108,13 +108,11 @@ def test_a_memory_hog(how: str) -> None:
 def test_a_hang_ends_at_the_time_limit() -> None:
     started = time.monotonic()
     pids: list[int] = []
-    limits = IsolationLimits(memory_bytes=2 << 30, seconds=1.0)
-    error = refused(
-        "hang", limits=limits, on_progress=lambda p: pids.extend(json.loads(p.message))
-    )
+    limits = IsolationLimits(memory_bytes=2 << 30, seconds=4.0)
+    error = refused("hang", limits=limits, on_progress=lambda p: pids.extend(json.loads(p.message)))
     assert error.reason == "time"
-    assert "time limit of 1 s" in str(error)
-    assert time.monotonic() - started < 2.5
+    assert "time limit of 4 s" in str(error)
+    assert time.monotonic() - started < 6
     assert len(pids) == 2 and all(gone(pid, seconds=0.5) for pid in pids)
 
 
