@@ -22,7 +22,7 @@ TONE_COLOURS = {
 """At least 3:1 against white and against the dark page."""
 
 _TEXT, _GRID = "#5B6673", "#C9D1D9"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 42, 44
 _FONT = 'font-family="DejaVu Sans, sans-serif" font-size="12"'
 _LETTER = 7.0
 """About the width of a letter."""
@@ -39,8 +39,8 @@ def draw(figure: Figure) -> Markup:
     Text has the class ``ink`` and lines of the grid ``grid``, so that a page may recolour them.
     """
     bars = figure.kind == "bars"
-    height = 100 + 11 * len(figure.series) * len(figure.categories) if bars else 270
-    height = max(height, 130 + 24 * len(figure.categories) if bars else 0)
+    height = 108 + 11 * len(figure.series) * len(figure.categories) if bars else 278
+    height = max(height, 138 + 24 * len(figure.categories) if bars else 0)
     left, right = (190, WIDTH - 56) if bars else (_LEFT, WIDTH - _RIGHT)
     legend, deeper = _legend(figure.series, left)
     height += deeper

@@ -34,6 +34,7 @@ def open_report(browser: Any, folder: Path, report: ScanReport, screen: str) -> 
     path = folder / "report.html"
     path.write_bytes(render_report(write_example(folder / "run", report), "html"))
     page = browser.new_context(offline=True, **SCREENS[screen]).new_page()
+    page.set_default_timeout(180_000)  # a busy machine takes its time over Plotly's script
     page.troubles = []
     page.on("console", lambda message: page.troubles.append(message.text))
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
