@@ -33,13 +33,11 @@ button[role="radio"][aria-checked="true"] p { font-weight: 600; }
 button kbd { opacity: 1 !important; }
 [data-testid="stToolbar"] div:has(> [data-testid="stMainMenu"]) { min-width: 0 !important; }
 [data-testid="stStatusWidget"] button { display: none; }
-@media (max-width: 640px) { .st-key-tabs [role="radio"] [data-testid="stIconMaterial"] {
-  display: none; } }
 @media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
 </style>"""
 """Text with enough contrast where the theme has none to set (the chosen segment, captions), a menu
-and tabs that fit a phone, no "Stop" of a page that could be taken for that of a scan, and no
-navigation on paper."""
+that fits a phone, no "Stop" of a page that could be taken for that of a scan, and no navigation on
+paper."""
 
 PAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",

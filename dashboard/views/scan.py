@@ -251,15 +251,16 @@ def render_settings() -> dict[str, Any]:
 
 
 def render_start(*, ready: bool, missing: str, title: str) -> tuple[bool, str]:
-    """Name of the scan and the button that starts it; (pressed, title)."""
+    """Name of the scan, ``title`` where none is typed, and the button that starts it; (pressed,
+    name)."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of this scan", value=title, max_chars=120, width=380,
-                             key="scan-title", placeholder="the file's name")
+        name = st.text_input("Name of this scan", max_chars=120, width=380, key="scan-title",
+                             placeholder=title or "the file's name")
         pressed = st.button("Start the scan", type="primary", icon=":material/radar:",
                             disabled=not ready, key="start")
     if not ready:
         st.caption(missing)
-    return pressed, name
+    return pressed, name.strip() or title
 
 
 def render_running(jobs: Sequence[Job]) -> None:

@@ -34,7 +34,10 @@ def render_headline(
         st.markdown(f"# :{words.colour}[{words.icon} {words.title}]", anchors=False)
         st.markdown(f"{words.meaning} {words.advice}")
         st.markdown(f"**Why:** {plain(report.verdict_reason, most=600)}")
-        _render_calibration(report, known)
+        if report.labels:
+            _render_calibration(report, known)
+        else:
+            reading("There is no score, because the stages that it rests on gave nothing.")
         st.caption(
             f"{plain(report.model.file_name or job.title, most=80)} · "
             f"{plain(report.model.architecture)} · {report.model.num_classes} classes · "
@@ -47,9 +50,11 @@ def render_numbers(report: ScanReport) -> None:
     """The four numbers that matter: before and after the repair, where there was one."""
     accuracy = report.accuracy
     grid = st.grid(4, min_column_width=150)
-    grid.metric("Backdoor score", number(report.backdoor_score), border=True,
-                      height="stretch", help="0 to 1, higher is more suspicious. Score of the most "
-                      "suspicious label.")
+    grid.metric(
+        "Backdoor score", number(report.backdoor_score if report.labels else None), border=True,
+        height="stretch", help="0 to 1, higher is more suspicious. Score of the most suspicious "
+        "label.",
+    )
     grid.metric(
         "Accuracy, original", percent(accuracy.clean_before, 1), border=True, height="stretch",
         help=f"On {count(accuracy.count, 'held-out clean image')}; 95% interval "

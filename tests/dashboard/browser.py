@@ -88,6 +88,7 @@ def new_page(browser: Any, *, dark: bool = False, narrow: bool = False) -> Any:
     context = browser.new_context(
         viewport=NARROW if narrow else WIDE, color_scheme="dark" if dark else "light"
     )
+    context.set_default_timeout(120_000)  # the machine of the tests may be busy
     page = context.new_page()
     page.troubles = []
     page.on("console", lambda message: page.troubles.append(message.text)
@@ -99,7 +100,6 @@ def new_page(browser: Any, *, dark: bool = False, narrow: bool = False) -> Any:
     page.on("request", lambda request: None
             if request.url.startswith(("http://localhost:", "data:", "blob:"))
             else page.troubles.append(request.url))
-    page.set_default_timeout(60_000)
     return page
 
 

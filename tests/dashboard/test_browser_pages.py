@@ -120,6 +120,23 @@ def test_tabs_labels_and_samples_have_addresses(server: Server, browser: Any) ->
     page.context.close()
 
 
+def test_the_threshold_moves_by_keyboard_and_stays_in_the_address(
+    server: Server, browser: Any
+) -> None:
+    page = new_page(browser)
+    open_page(page, server, path_of(server, "samples"))
+    page.get_by_role("slider", name="Threshold").press("End")
+    page.wait_for_url("**threshold=1.0**")
+    page.get_by_role("heading", name=f"0 of {SUSPECTS:,} images flagged").wait_for()
+    page.reload()
+    page.get_by_role("heading", name=f"0 of {SUSPECTS:,} images flagged").wait_for()
+    page.get_by_text("0 of 100 clean images").wait_for()
+    page.get_by_role("button", name="Back to the scan").click()
+    page.get_by_text("1 of 100 clean images").wait_for()
+    assert page.troubles == []
+    page.context.close()
+
+
 def test_filters_are_linked_to_the_table_both_ways(server: Server, browser: Any) -> None:
     page = new_page(browser)
     open_page(page, server, path_of(server, "neurons"))

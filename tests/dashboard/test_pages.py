@@ -97,6 +97,21 @@ def test_the_first_screen_says_the_verdict(
     assert VERDICTS[verdict].advice in shown
 
 
+def test_a_scan_without_evidence_by_label_shows_no_score(
+    page: Page, scans: dict[str, str]
+) -> None:
+    """Nought would look like a harmless model."""
+    test = fine(page("verdict", scan=scans["failed"]))
+    (score,) = [metric.value for metric in test.metric if metric.label == "Backdoor score"]
+    assert score == "–" and "There is no score" in words(test)
+
+
+def test_the_first_screen_leads_to_the_evidence(page: Page, scans: dict[str, str]) -> None:
+    assert "Of 40 suspect images, 10 are flagged" in words(page("verdict",
+                                                                scan=scans["backdoored"]))
+    assert "suspect image" not in words(page("verdict", scan=scans["clean"]))
+
+
 def test_a_deep_link_opens_one_sample(page: Page, scans: dict[str, str]) -> None:
     shown = words(fine(page("verdict", scan=scans["backdoored"], tab="samples", sample="8")))
     assert "Image 8" in shown and "no entry" in shown

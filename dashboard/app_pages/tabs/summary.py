@@ -18,11 +18,14 @@ _MIN_SIDE = 192
 def show(job: Job, run: RunFolder) -> None:
     """Draw the tab."""
     report = run.report
-    left, right = st.columns([2.1, 1])
-    with left:
+    if report.labels:
+        left, right = st.columns([2.1, 1])
+        with left:
+            verdict.render_headline(report, job, calibration_scores())
+        with right:
+            verdict.render_suspect_label(report, job, preview(run))
+    else:
         verdict.render_headline(report, job, calibration_scores())
-    with right:
-        verdict.render_suspect_label(report, job, preview(run))
     verdict.render_numbers(report)
     left, right = st.columns([1.6, 1], gap="large")
     with left:
