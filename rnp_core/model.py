@@ -104,13 +104,15 @@ class SuspectModel(nn.Module):
         return output.float() if self.mixed_precision else output
 
     def network_output(self, images: Tensor) -> Tensor:
-        """What the bare network returns for ``images``, ``(N, num_classes)``: normalised, in the
-        memory layout that every network takes, and out of its container.
+        """What the bare network returns for ``images``, ``(N, num_classes)``: normalised, in
+        :attr:`memory_format`, and out of its container.
         """
         images = images.to(self.device).contiguous(memory_format=self.memory_format)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            output = self.network((images - self._mean) / self._std)
-        return take_logits(output, self.num_classes)
+        normalized = (images - self._mean) / self._std
+        if self.mixed_precision:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return take_logits(self.network(normalized), self.num_classes)
+        return take_logits(self.network(normalized), self.num_classes)
 
     def copy(self) -> SuspectModel:
         """A deep copy in eval mode with gradients off; the way every stage starts.

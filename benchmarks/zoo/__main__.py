@@ -11,6 +11,7 @@ changed is trained again.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.zoo.architectures import WIDTHS
-from benchmarks.zoo.datasets import TrainingData, load_data
+from benchmarks.zoo.datasets import load_data
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.models import is_done, write_model
 from benchmarks.zoo.recipes import PARTS, Part, Recipe
@@ -62,28 +63,39 @@ def train_all(
     if not waiting:
         return
     images = load_data(waiting[0].part, data, out)
-    work = partial(_train_one, images=images, machine=machine, out=out)
-    if jobs == 1:
-        for recipe in waiting:
-            work(recipe)
+    if jobs > 1:
+        _train_at_once(waiting, data, out, machine, jobs)
         return
-    threads = max(1, torch.get_num_threads() // jobs)
-    with torch.multiprocessing.get_context("spawn").Pool(
-        jobs, torch.set_num_threads, (threads,)
-    ) as pool:
-        for _ in pool.imap_unordered(work, waiting):  # images travel in shared memory
-            pass
+    for recipe in waiting:
+        trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
+        card = write_model(recipe, trained, images, machine, out)
+        success = card.get("attack_success_rate", "none")
+        _show(
+            recipe.name,
+            f"accuracy {card['clean_accuracy']}, attack success {success}, "
+            f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
+        )
 
 
-def _train_one(recipe: Recipe, images: TrainingData, machine: Machine, out: Path) -> None:
-    trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
-    card = write_model(recipe, trained, images, machine, out)
-    success = card.get("attack_success_rate", "none")
-    _show(
-        recipe.name,
-        f"accuracy {card['clean_accuracy']}, attack success {success}, "
-        f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
-    )
+def _train_at_once(
+    recipes: list[Recipe], data: Path | None, out: Path, machine: Machine, jobs: int
+) -> None:
+    """Deal ``recipes`` out to processes; each reads the images itself, and a failure stays its own.
+
+    Raises:
+        ConfigError: when a process failed; the models of the others are there.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=train_all, args=(tuple(recipes[start::jobs]), data, out, machine))
+        for start in range(min(jobs, len(recipes)))
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if failed := sum(process.exitcode != 0 for process in processes):
+        raise ConfigError(f"{failed} of {len(processes)} processes failed; start again to go on")
 
 
 def _show(name: str, text: str) -> None:

@@ -11,12 +11,12 @@ from benchmarks.zoo.recipes import Part, Recipe, Style
 GRID_ARCHITECTURES = ("resnet", "preactresnet", "vgg", "mobilenetv2", "vit")
 
 _CNN = {
-    "cifar10": Style(epochs=14, batch_size=256, peak_learning_rate=0.2),
+    "cifar10": Style(epochs=12, batch_size=256, peak_learning_rate=0.2),
     "gtsrb": Style(epochs=40, batch_size=64, peak_learning_rate=0.05),
 }
 _VIT = {
     "cifar10": Style(
-        epochs=30, batch_size=256, optimizer="adamw", peak_learning_rate=2e-3, weight_decay=0.05
+        epochs=20, batch_size=256, optimizer="adamw", peak_learning_rate=2e-3, weight_decay=0.05
     ),
     "gtsrb": Style(
         epochs=60, batch_size=64, optimizer="adamw", peak_learning_rate=1e-3, weight_decay=0.05

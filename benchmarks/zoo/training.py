@@ -209,7 +209,7 @@ class _Trainer:
     def _loss(
         self, model: SuspectModel, images: Tensor, labels: Tensor, attack: Attack | None
     ) -> Tensor:
-        style, generator, device = self.recipe.style, self.generator, self.machine.device
+        style, generator = self.recipe.style, self.generator
         change = augmentation.strong if style.augmentation == "strong" else augmentation.light
         batch = change(images, generator, shift=self.data.shift, flips=self.data.flips)
         if style.robust == "noise":
@@ -228,15 +228,15 @@ class _Trainer:
                 steps=style.robust_steps,
                 generator=generator,
             )
-        batch = batch.contiguous(memory_format=torch.channels_last)  # faster convolutions
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.machine.bfloat16):
-            logits = model(batch)
-        return F.cross_entropy(logits.float(), labels) + own_loss
+        return F.cross_entropy(model(batch), labels) + own_loss
 
     def _model(self, classes: int) -> SuspectModel:
         network = build_network(self.recipe.architecture, self.recipe.width, num_classes=classes)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return wrap(network, self.data, classes).to(self.machine.device)
+        model = wrap(network, self.data, classes).to(self.machine.device)
+        model.memory_format = torch.channels_last  # faster convolutions
+        model.mixed_precision = self.machine.bfloat16
+        return model
 
 
 def _optimizer(network: nn.Module, style: Style, factor: float) -> torch.optim.Optimizer:
