@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from rnp_core.progress import OnProgress, ignore_progress
 POLL_SECONDS = 0.1
 """Longest time between two looks at ``cancelled``, the clock and the memory."""
 
+_SAYS_MEMORY = re.compile("bad_alloc|memory allocation|allocate memory", re.IGNORECASE)
 _EXIT_SECONDS = 5.0  # for the child to end by itself once it has no more to say
 
 
@@ -146,7 +148,7 @@ def _death(child: ChildProcess, limits: IsolationLimits) -> IsolationError:
             "the child process was killed by the system, most likely because memory ran out",
             "memory",
         )
-    if code == -signal.SIGABRT and "bad_alloc" in child.detail:
+    if code != 0 and _SAYS_MEMORY.search(child.detail):
         return _out_of_memory(child, limits)
     if code < 0:
         try:

@@ -70,6 +70,19 @@ def test_an_exit_without_a_result() -> None:
     assert "exit code 0" in str(refused("leave", {"code": 0}))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+    ],
+)
+def test_a_library_that_ends_the_process_for_want_of_memory(words: str) -> None:
+    error = refused("leave", {"code": 1, "last words": words})
+    assert error.reason == "memory"
+    assert "memory limit" in str(error)
+
+
 def test_an_unexpected_error() -> None:
     error = refused("bug")
     assert error.reason == "crash"
