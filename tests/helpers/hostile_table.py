@@ -19,16 +19,16 @@ sockets, full unpickling, loaded libraries) and the list of imported modules pro
 it ran. Write this page anew with `python -m scripts.hostile_checkpoints`;
 `tests/rnp_core/checkpoints/test_hostile.py` checks its outcomes.
 
-Fuzzing of the same readers, and of those of image archives (zip and npz), guided by the lines that a
-mutant reaches: `python -m tests.fuzz --minutes 66 --seed 4 --keep FOLDER`. It starts from files of
-every layout (zip, legacy, safetensors), this corpus, archives of every image type, and the hostile
+Fuzzing of the same readers, and of those of image archives (zip and npz), guided by the lines that
+a mutant reaches: `python -m tests.fuzz --minutes 66 --seed 4 --keep FOLDER`. It starts from files
+of every layout (zip, legacy, safetensors), this corpus, archives of all image types, and hostile
 sources of [hostile-images.md](hostile-images.md). On 27 November 2026, 63 minutes (3,774 s) on two
 cores that were busy otherwise (so few for the time): 39,878 mutants. Checkpoints, with the images
 inside them: 19,974 in 1,366 s, 914 read, 19,060 refused, 3,324 edges reached. Images: 19,904 in
-2,408 s, 5,260 read, 14,644 refused, 1,134 edges. No failure: nothing ran, no child died or hung, and
-a batch of 50 added at most 24 MiB. The slowest batch took 124 s of waiting for a core. That run began
-before the limits on names to import, tuple keys, directories and unpacked totals were added;
-those came from hand-made files, which mutation had not found.
+2,408 s, 5,260 read, 14,644 refused, 1,134 edges. No failure: nothing ran, no child died or hung,
+and a batch of 50 added at most 24 MiB. The slowest batch took 124 s while the machine was busy.
+That run began before the limits on names to import, tuple keys, directories and unpacked totals
+were added; those came from files made by hand, which mutation had not found.
 An earlier run without guidance (an hour, seed 2026, 23 November 2026): 544,700 mutants of
 checkpoints, 12,777 read, 531,923 refused, no failure, at most 20 MiB for a batch of 100.
 
