@@ -149,6 +149,7 @@ def _take(
     width, height, scheme = VARIANTS[variant]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme,
                                   reduced_motion="reduce")
+    context.set_default_timeout(120_000)
     page = context.new_page()
     for name in names:
         if name == "live":
@@ -156,6 +157,9 @@ def _take(
         else:
             page.goto(f"{address}/{PAGES[name].format(waiting='', **ids)}")
             page.wait_for_selector(_READY, timeout=120_000)
+            page.wait_for_load_state("networkidle")
+            page.wait_for_selector(_READY, timeout=120_000)
+            page.wait_for_selector('[data-testid="stSkeleton"]', state="detached")
         page.wait_for_timeout(1500)
         inner = "() => document.querySelector('[data-testid=stMain]')?.scrollHeight ?? 0"
         tall = min(_TALLEST, max(height, int(page.evaluate(inner)) + 60))
