@@ -85,9 +85,14 @@ def _channels_last(model: SuspectModel) -> SuspectModel:
 
 
 def _largest_change(candidate: SuspectModel, images: Tensor, expected: Tensor) -> float:
-    """Largest change of a logit relative to the largest logit; infinite where the network fails."""
+    """Largest change of a logit relative to the largest logit; infinite where the network fails,
+    forwards or backwards, as with ``.view`` between a channels-last convolution and a classifier.
+    """
     try:
-        change = (candidate(images) - expected).abs().max()
+        with torch.enable_grad():
+            logits = candidate(images.clone().requires_grad_())
+            logits.sum().backward()
+        change = (logits.detach() - expected).abs().max()
     except Exception:  # the network's own code, which may want the layout that it was given
         return float("inf")
     return float(change / expected.abs().max().clamp_min(1e-12))

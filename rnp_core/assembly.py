@@ -27,8 +27,9 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Usual normalisations by name, as (mean, std) of images in [0, 1]."""
 
-_SCREENED = 96  # images for the first look at every variant and normalisation
-_FINALISTS = 4
+_GLANCED = 24  # images for the first look at every variant and normalisation
+_SHORTLISTED, _SCREENED = 16, 96  # the best of these, and the images for a second look
+_FINALISTS = 4  # the best of these see every image
 _DOUBTFUL = 0.2  # share of the way from chance to 1 below which labels and model do not agree
 _LISTED_MOVES = 50  # of a class order, in a message
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
@@ -146,7 +147,7 @@ def assemble(
     """
     shape = tuple(defense_set.images.shape[1:])
     choices = _normalizations(normalization, shape[0])
-    screen = _screen(defense_set)
+    glance = _screen(defense_set, _GLANCED)
     tried: list[tuple[float, int, SuspectModel]] = []
     problem = ""
     for _, build_variant in plan.variants:
@@ -165,8 +166,8 @@ def assemble(
                 class_names=tuple(class_names),
             )
             try:
-                model.returns_probabilities = _gives_probabilities(model, screen.images[:16])
-                tried.append((clean_accuracy(model, screen), -len(tried), model))
+                model.returns_probabilities = _gives_probabilities(model, glance.images[:16])
+                tried.append((clean_accuracy(model, glance), -len(tried), model))
             except _FAILURES as error:
                 problem = _first_line(error)
     if not tried:
@@ -174,15 +175,12 @@ def assemble(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
             f"it fails: {problem}"
         )
-    finalists = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:_FINALISTS]
-    finalists.sort(key=lambda entry: -entry[1])
-    best, best_accuracy = finalists[0][2], -1.0
-    for _, _, model in finalists:
-        accuracy = clean_accuracy(model, defense_set)
-        if accuracy > best_accuracy:
-            best, best_accuracy = model, accuracy
+    for images, kept in ((_screen(defense_set), _SHORTLISTED), (defense_set, _FINALISTS)):
+        tried = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:kept]
+        tried = [(clean_accuracy(model, images), place, model) for _, place, model in tried]
+    best = max(tried, key=lambda entry: entry[:2])[2]
     with torch.no_grad():
-        outputs = best(screen.images[:1]).shape[1]
+        outputs = best(glance.images[:1]).shape[1]
     if outputs != plan.num_classes:
         raise ModelError(
             f"expected {plan.num_classes} outputs of {plan.architecture}, it gives {outputs}; "
@@ -196,7 +194,7 @@ def as_suspect_model(
 ) -> SuspectModel:
     """Wrap any classifier that takes images in [0, 1]; a SuspectModel is copied.
 
-    The copy computes in float32, on the CPU, and in the memory layout that suits it.
+    The copy computes in float32, where the model does.
 
     Raises:
         DataError: when the images are not of the model's shape.
@@ -221,7 +219,7 @@ def as_suspect_model(
             "replace; give the module that it was made from"
         )
     try:
-        probe = wrapped.copy().float().cpu()
+        probe = wrapped.copy().float()
         if not given:
             probe.num_classes = _class_count(probe, defense_set)
         with torch.no_grad():
@@ -239,12 +237,12 @@ def as_suspect_model(
     if not given:
         probe.num_classes = outputs.shape[1]
         probe.returns_probabilities = _gives_probabilities(probe, defense_set.images[:16])
-    return _in_fast_layout(probe, defense_set.images[:2])
+    return probe
 
 
-def _screen(defense_set: DefenseSet) -> DefenseSet:
-    """An evenly spaced part of the images for a first look, one to two hundred at most."""
-    step = max(1, len(defense_set) // _SCREENED)
+def _screen(defense_set: DefenseSet, count: int = _SCREENED) -> DefenseSet:
+    """An evenly spaced part of the images, ``count`` to twice as many at most."""
+    step = max(1, len(defense_set) // count)
     return defense_set.subset(torch.arange(0, len(defense_set), step))
 
 
@@ -294,19 +292,6 @@ def check_shape(model: SuspectModel, images: Tensor, which: str) -> None:
     wanted, got = tuple(model.input_shape), tuple(images.shape[1:])
     if got != wanted:
         raise DataError(f"expected {which} images of shape {wanted}, that of the model, got {got}")
-
-
-def _in_fast_layout(model: SuspectModel, images: Tensor) -> SuspectModel:
-    """A copy with channels-last weights, which convolutions run faster; ``model`` itself where the
-    network does not work that way, as with ``.view`` between convolution and classifier.
-    """
-    fast = model.copy().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    try:
-        with torch.enable_grad():
-            fast(images.clone().requires_grad_()).sum().backward()
-    except RuntimeError:
-        return model
-    return fast
 
 
 def check_labels(model: SuspectModel, defense_set: DefenseSet) -> str | None:

@@ -117,6 +117,19 @@ def scan(
         ModelError: when the model cannot run on them.
         ScanCancelled: when the callback raises it.
     """
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # networks may draw of their own
+        torch.manual_seed(config.seed)
+        return _scan(model, defense_set, suspects, config, stages, on_progress)
+
+
+def _scan(
+    model: nn.Module,
+    defense_set: DefenseSet,
+    suspects: SuspectSet | None,
+    config: ScanConfig,
+    stages: Path | None,
+    on_progress: OnProgress,
+) -> ScanResult:
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
     if suspects is not None:
         check_shape(suspect, suspects.images, "suspect")
@@ -162,12 +175,12 @@ def scan(
         or ()
     )
     names = [suspect.class_name(label) for label in range(suspect.num_classes)]
-    correct = int((predict(suspect, held_out.images) == held_out.labels).sum())
+    right = predict(suspect, defense_set.images) == defense_set.labels
     judgement = judge(
         labels,
         names,
         log.rows,
-        clean_accuracy=correct / len(held_out),
+        clean_accuracy=float(right.float().mean()),
         collapsed=bool(unlearned and unlearned.collapsed),
         config=config,
     )
@@ -223,7 +236,7 @@ def scan(
             FilterRow(f.layer, f.index, f.mask_value, f.score)
             for f in (removal.pruned.filters if removal else ())
         ],
-        accuracy=accuracy_facts(correct, cleaned, held_out, triggers),
+        accuracy=accuracy_facts(suspect, repaired, held_out, triggers),
         samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
         sample_clean_scores=scores.clean_scores.tolist() if scores else [],
@@ -298,9 +311,6 @@ def _remove(
 ) -> RemovalResult | None:
     if not suspected:
         log.skip("removal", "no label is suspected, so nothing speaks for pruning")
-        return None
-    if recovered is None:
-        log.skip("removal", "there are no filter masks")
         return None
     return log.run(
         "removal",

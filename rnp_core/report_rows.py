@@ -160,15 +160,21 @@ def _per_class(hits: Tensor, labels: Tensor, classes: int) -> list[float | None]
 
 
 def accuracy_facts(
-    correct: int, repaired: SuspectModel, held_out: DefenseSet, triggers: Sequence[TriggerRow]
+    model: SuspectModel,
+    repaired: SuspectModel | None,
+    held_out: DefenseSet,
+    triggers: Sequence[TriggerRow],
 ) -> AccuracyFacts:
-    """Accuracy and flip rate before and after; ``correct`` images were right before."""
+    """Accuracy and flip rate before and after; the same where nothing was repaired."""
     count = len(held_out)
-    after = int((predict(repaired, held_out.images) == held_out.labels).sum())
+    before = int((predict(model, held_out.images) == held_out.labels).sum())
+    after = before
+    if repaired is not None:
+        after = int((predict(repaired, held_out.images) == held_out.labels).sum())
     return AccuracyFacts(
-        clean_before=correct / count,
+        clean_before=before / count,
         clean_after=after / count,
-        interval_before=list(wilson_interval(correct, count)),
+        interval_before=list(wilson_interval(before, count)),
         interval_after=list(wilson_interval(after, count)),
         count=count,
         flip_rate_before=triggers[0].flip_rate if triggers else None,

@@ -44,7 +44,7 @@ class RemovalResult:
 
 def remove_backdoor(
     model: SuspectModel,
-    recovered: RecoverResult,
+    recovered: RecoverResult | None,
     defense_set: DefenseSet,
     suspected: Sequence[LabelEvidence],
     found: Mapping[str, Sequence[RecoveredTrigger]],
@@ -60,6 +60,8 @@ def remove_backdoor(
     trigger may grow to the median size over all labels of its kind: what an innocent label takes.
 
     Args:
+        recovered: masks that order the filters; None, for a network that cannot carry masks,
+            leaves pruning out.
         suspected: evidence of the suspected labels.
         found: kind to recovered triggers of all labels.
         repairing: None leaves the repair step out.
@@ -70,7 +72,12 @@ def remove_backdoor(
         for row in suspected
         if row.kind
     ]
-    pruned = prune(model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress)
+    if recovered is None:
+        pruned = PruneResult(model.copy(), (), (), False)
+    else:
+        pruned = prune(
+            model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress
+        )
     if not chosen or repairing is None:
         return RemovalResult(pruned.model, pruned, False, tuple(chosen))
     repaired = repair(

@@ -172,8 +172,18 @@ def effective_size(trigger: RecoveredTrigger, *, min_flip_rate: float) -> float:
 
 
 def suspected_target_labels(
-    evidence: Sequence[LabelEvidence], *, min_score: float = 0.5
+    evidence: Sequence[LabelEvidence], *, min_score: float = 0.5, further_score: float = 0.8
 ) -> tuple[int, ...]:
-    """Labels with at least ``min_score``, most suspicious first; empty when there are none."""
+    """Suspected labels, most suspicious first; empty when there are none.
+
+    Args:
+        min_score: that the first one needs.
+        further_score: that each other one needs. Most backdoors have one target, and labels that
+            resemble it score higher than those of a clean model.
+    """
     ranked = sorted(evidence, key=lambda row: (-row.score, row.label))
-    return tuple(row.label for row in ranked if row.score >= min_score)
+    return tuple(
+        row.label
+        for place, row in enumerate(ranked)
+        if row.score >= (min_score if place == 0 else max(min_score, further_score))
+    )

@@ -50,7 +50,9 @@ def judge(
         clean_accuracy: of the original model on the held-out clean images.
         collapsed: whether unlearning reached its stop accuracy.
     """
-    suspected = suspected_target_labels(labels, min_score=config.suspicious_score)
+    suspected = suspected_target_labels(
+        labels, min_score=config.suspicious_score, further_score=config.backdoored_score
+    )
     score = max((row.score for row in labels), default=0.0)
     findings = [_label_finding(labels[label], names[label], config) for label in suspected]
     gaps = [

@@ -273,7 +273,7 @@ class _Viewing(nn.Module):
         return self.net.head(features.view(len(images), -1))
 
 
-def test_a_network_that_calls_view_keeps_its_memory_layout() -> None:
+def test_a_network_that_calls_view_is_taken_with_images_of_any_layout() -> None:
     model = as_suspect_model(_Viewing().eval(), SET)
     strided = SET.images.contiguous(memory_format=torch.channels_last)
     assert clean_accuracy(model, SET) == 1.0
@@ -281,8 +281,6 @@ def test_a_network_that_calls_view_keeps_its_memory_layout() -> None:
     from_strided = as_suspect_model(_Viewing().eval(), DefenseSet(strided, SET.labels))
     assert clean_accuracy(from_strided, SET) == 1.0
     assert find_maskable_layers(from_strided, strided[:2])
-    fast = as_suspect_model(QuadrantNet().eval(), SET).network.conv.weight  # type: ignore
-    assert fast.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
