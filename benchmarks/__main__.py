@@ -1,9 +1,11 @@
-"""Command line of the benchmark: ``rnp benchmark`` or ``python -m benchmarks run|table``.
+"""Command line of the benchmark: ``rnp benchmark`` or ``python -m benchmarks run|table|cost``.
 
     python -m benchmarks run --quick                      # the committed models, a few methods
     python -m benchmarks run --part shared --shared ../shared --counts 500,100,50
     python -m benchmarks run --part cifar10 --zoo runs/zoo --methods all,ablations --split report
     python -m benchmarks table runs/benchmark-shared runs/benchmark-cifar10 --out docs/benchmark
+
+    python -m benchmarks cost                              # seconds, memory and multiply-adds
 
 ``rnp benchmark`` is ``run``. A second start of the same command goes on where the first one ended.
 """
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import cost
 from benchmarks.methods import BUDGETS
 from benchmarks.quick import QUICK_GRID, quick_subjects
 from benchmarks.rows import Row
@@ -34,9 +37,9 @@ SMALL_ZOO = Path(__file__).resolve().parents[1] / "assets" / "zoo"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 1 when a run failed and 2 for bad arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given.pop(0) if given[:1] in (["run"], ["table"]) else "run"
+    command = given.pop(0) if given[:1] in (["run"], ["table"], ["cost"]) else "run"
     try:
-        return _table(given) if command == "table" else _run(given)
+        return {"run": _run, "table": _table, "cost": cost.main}[command](given)
     except RnpError as error:
         print(f"rnp benchmark: {error}", file=sys.stderr)
         return 2

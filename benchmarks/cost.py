@@ -1,0 +1,312 @@
+"""What a scan costs: seconds and memory by stage, multiply-adds, and the same work the plain way.
+
+    python -m benchmarks cost --out docs/benchmark/cost            # every case, hours on two cores
+    python -m benchmarks cost --only 'wrn16-1*' --out runs/cost
+    rnp benchmark cost --help
+
+Networks have random convolutions and a last layer that is fitted to the classes, so that they get
+synthetic images right without training: cost depends on shapes, not on what was learned. Each case
+runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.baselines.neural_cleanse import NeuralCleanseConfig
+from benchmarks.baselines.official_rnp import OfficialRnpConfig
+from benchmarks.environment import describe_environment
+from benchmarks.tasks import peak_memory
+from rnp_core.acceleration import choose_device
+from rnp_core.architectures import build
+from rnp_core.config import preset_config
+from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.layers import WEIGHTED
+from rnp_core.model import Normalization, SuspectModel
+from rnp_core.pipeline import scan
+
+_VIT = {"image_size": 32, "patch_size": 4, "width": 384, "depth": 6, "heads": 6, "hidden": 768}
+NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
+    "wrn16-1": ("wrn16-1", 32, {}),
+    "resnet18": ("resnet18_cifar", 32, {}),
+    "vgg16-bn": ("vgg16_cifar", 32, {}),
+    "mobilenetv2": ("mobilenet_v2_cifar", 32, {}),
+    "vit-small": ("vit_b_16", 32, _VIT),
+    "resnet50-224": ("resnet50", 224, {}),
+}
+"""Name to architecture, image size and what differs from its defaults."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    network: str
+    classes: int = 10
+    clean: int = 500
+    suspects: int = 0
+    threads: int = 2
+    precision: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The case in one word."""
+        parts = (self.network, f"{self.classes}c", f"{self.clean}i", f"{self.suspects}s")
+        return "-".join((*parts, f"{self.threads}t", self.precision))
+
+
+CASES: tuple[Case, ...] = (
+    *(Case(network) for network in NETWORKS),
+    *(Case(network, precision="float32") for network in ("wrn16-1", "resnet18")),
+    *(Case("wrn16-1", classes=count) for count in (43, 200, 1000)),
+    *(Case("resnet18", classes=count) for count in (43, 200, 1000)),
+    *(Case("resnet18", clean=count) for count in (50, 2000)),
+    *(Case("resnet18", suspects=count) for count in (1000, 10000)),
+    *(Case(network, threads=1) for network in ("wrn16-1", "resnet18")),
+)
+
+
+def prototype_images(classes: int, size: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Images ``(count, 3, size, size)`` in [0, 1], each a coarse pattern of its class with noise,
+    and their labels."""
+    patterns = torch.rand((classes, 3, 4, 4), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    images = F.interpolate(patterns[labels], size=(size, size), mode="bilinear")
+    noise = 0.03 * torch.randn(images.shape, generator=generator)
+    return (images + noise).clamp(0, 1), labels
+
+
+@torch.no_grad()
+def fitted_network(name: str, classes: int) -> SuspectModel:
+    """A network of random weights whose last layer tells the prototypes apart.
+
+    The last layer compares what goes into it with the mean of each class.
+    """
+    architecture, size, parameters = NETWORKS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(architecture, num_classes=classes, **parameters)
+    images, labels = prototype_images(classes, size, max(64, 2 * classes), seed=2)
+    kept: list[Tensor] = []
+    last = [m for m in network.modules() if isinstance(m, WEIGHTED)][-1]
+    assert isinstance(last, nn.Linear)
+    handle = last.register_forward_pre_hook(lambda _module, inputs: kept.append(inputs[0]))
+    network.train()  # BatchNorm statistics of the prototypes
+    for part in images.split(128):
+        network(part)
+    network.eval()
+    kept.clear()
+    for part in images.split(128):
+        network(part)
+    handle.remove()
+    features = torch.cat(kept)
+    centre, spread = features.mean(0), features.std(0) + 1e-6
+    features = (features - centre) / spread
+    means = torch.stack([features[labels == label].mean(0) for label in range(classes)])
+    means = 20 * F.normalize(means) / features.shape[1] ** 0.5
+    last.weight.copy_(means / spread)
+    last.bias.copy_(-(means / spread) @ centre)
+    return SuspectModel(
+        network.requires_grad_(False),
+        normalization=Normalization.none(3),
+        num_classes=classes,
+        input_shape=(3, size, size),
+    )
+
+
+def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, Any]:
+    """Scan as the case says; seconds by stage, or multiply-adds, which slow the run down."""
+    torch.set_num_threads(case.threads)
+    model = fitted_network(case.network, case.classes).to(choose_device(device))
+    size = model.input_shape[-1]
+    clean = DefenseSet(*prototype_images(case.classes, size, max(case.clean, case.classes), seed=3))
+    suspects = None
+    if case.suspects:
+        images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
+        suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
+    config = dataclasses.replace(preset_config("standard"), precision=case.precision)
+    counter = FlopCounterMode(display=False)
+    start = time.perf_counter()
+    if count_operations:
+        with counter:
+            scan(model, clean, suspects=suspects, config=config)
+        return {"multiply_adds": counter.get_total_flops() // 2}
+    result = scan(model, clean, suspects=suspects, config=config)
+    return {
+        "seconds": time.perf_counter() - start,
+        "stages": {row.name: row.seconds for row in result.report.stages},
+        "accuracy": result.report.accuracy.clean_before,
+        "verdict": result.report.verdict,
+        "precision": result.report.environment["precision"],
+        "peak_mib": peak_memory(),
+    }
+
+
+def plain_ways(case: Case, *, device: str) -> dict[str, float]:
+    """Seconds of the published procedures on the same network, from the mean of a few steps each.
+
+    ``official_steps`` is the official RNP's unlearning until its stop or its 21 epochs, here all of
+    them, its recovery of 20 and the forward passes of its 19 thresholds on the clean images;
+    ``neural_cleanse`` goes label by label with its usual budget.
+    """
+    torch.set_num_threads(case.threads)
+    model = fitted_network(case.network, case.classes).to(choose_device(device))
+    official, cleanse = OfficialRnpConfig(), NeuralCleanseConfig()
+    images, labels = prototype_images(case.classes, model.input_shape[-1], 128, seed=3)
+    images, labels = images.to(model.device), labels.to(model.device)
+    trained = model.copy().train()
+    trained.requires_grad_(True)
+
+    def train_step() -> None:
+        F.cross_entropy(trained(images), labels).backward()
+
+    few = images[: cleanse.batch_size].clone().requires_grad_(True)
+
+    def trigger_step() -> None:
+        torch.autograd.grad(F.cross_entropy(model(few), labels[: len(few)]), few)
+
+    batches = -(-case.clean // official.batch_size)
+    training = batches * (official.unlearn_epochs + official.recover_epochs)
+    rounds = cleanse.rounds * -(-case.clean // cleanse.batch_size)
+    return {
+        "official_steps": training * _step_seconds(train_step),
+        "neural_cleanse": case.classes * rounds * _step_seconds(trigger_step),
+    }
+
+
+def matrix_rate(threads: int, *, bfloat16: bool, device: str) -> float:
+    """Multiply-adds a second of a product of 2048x2048 matrices, the best of five."""
+    torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    left, right = (torch.randn((2048, 2048)).to(choose_device(device), dtype) for _ in range(2))
+
+    def multiply() -> None:
+        float((left @ right)[0, 0])
+
+    return 2048**3 / min(_times(multiply, 5))
+
+
+def _step_seconds(step: Callable[[], None]) -> float:
+    return statistics.median(_times(step, 5))
+
+
+def _times(step: Callable[[], None], count: int) -> list[float]:
+    step()  # set-up
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        step()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def _work(sender: Connection, case: Case, kind: str, device: str) -> None:
+    try:
+        if kind == "plain":
+            sender.send(plain_ways(case, device=device))
+        else:
+            sender.send(run_case(case, count_operations=kind == "count", device=device))
+    except Exception as error:
+        sender.send({"error": f"{type(error).__name__}: {error}"})
+
+
+def in_a_process(case: Case, kind: str, device: str) -> dict[str, Any]:
+    """The result of :func:`run_case` or :func:`plain_ways` from a new process, or its error."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(sender, case, kind, device))
+    process.start()
+    sender.close()
+    try:
+        found: dict[str, Any] = receiver.recv()
+    except EOFError:
+        found = {"error": "the process ended"}
+    process.join()
+    return found
+
+
+def measure(case: Case, *, runs: int, device: str) -> dict[str, Any]:
+    """The row of a case; seconds are medians over ``runs``."""
+    timed = [in_a_process(case, "time", device) for _ in range(runs)]
+    failed = next((run for run in timed if "error" in run), None)
+    row: dict[str, Any] = {"case": case.name, **dataclasses.asdict(case), "runs": runs}
+    if failed:
+        return {**row, **failed}
+    stages = {
+        name: statistics.median(run["stages"][name] for run in timed) for name in timed[0]["stages"]
+    }
+    row |= {**timed[0], "seconds": statistics.median(run["seconds"] for run in timed)}
+    row |= {"stages": stages, **in_a_process(case, "count", device)}
+    row |= in_a_process(case, "plain", device)
+    row["matrix_rate"] = matrix_rate(
+        case.threads, bfloat16=row["precision"] == "bfloat16", device=device
+    )
+    return row
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows in Markdown."""
+    head = (
+        "| case | scan s | unlearn + recover + removal s | triggers s | samples s | peak MiB "
+        "| G multiply-adds | share of matrix rate | official steps s | label by label s |"
+    )
+    lines = [head, "|" + " --- |" * 10]
+    for row in rows:
+        if "error" in row:
+            lines.append(f"| {row['case']} | failed: {row['error']} |" + " |" * 8)
+            continue
+        stages = row["stages"]
+        core = sum(stages.get(name, 0.0) for name in ("unlearn", "recover", "removal"))
+        operations = row.get("multiply_adds", 0)
+        share = operations / row["seconds"] / row["matrix_rate"]
+        lines.append(
+            f"| {row['case']} ({row['precision']}) | {row['seconds']:.1f} | {core:.1f} "
+            f"| {stages.get('triggers', 0.0):.1f} | {stages.get('samples', 0.0):.1f} "
+            f"| {row['peak_mib']:.0f} | {operations / 1e9:.0f} | {share:.0%} "
+            f"| {row['official_steps']:.1f} | {row['neural_cleanse']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line of ``rnp benchmark cost``; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="rnp benchmark cost", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--only", default="*", help="names of cases, with * and ?, by comma")
+    parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/cost"))
+    options = parser.parse_args(arguments)
+    patterns = options.only.split(",")
+    cases = [c for c in CASES if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
+    if not cases:
+        parser.error(f"expected cases among {', '.join(case.name for case in CASES)}")
+    rows = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    for number, case in enumerate(cases, start=1):
+        print(f"[{number}/{len(cases)}] {case.name}", flush=True)
+        rows.append(measure(case, runs=options.runs, device=options.device))
+        facts = describe_environment(threads=case.threads, device=options.device)
+        found = {"environment": facts, "rows": rows}
+        (options.out / "cost.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (options.out / "cost.md").write_text(table(rows), encoding="utf-8")
+    print("\n" + table(rows))
+    return int(any("error" in row for row in rows))

@@ -1,0 +1,85 @@
+"""How sure a network can be made of each class, by images of any kind.
+
+A backdoor teaches the network to be sure of its target whatever else an image shows, so the largest
+margin that any input reaches is an outlier for that class (MM-BD, Wang et al., IEEE S&P 2024,
+section 3). Nothing is assumed about the trigger, and no clean image is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnp_core.errors import ConfigError
+from rnp_core.fold import fold_batch_norms
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.ranges import check_range
+
+_AT_ONCE = 96  # images
+
+
+@dataclass(frozen=True)
+class MarginConfig:
+    """Settings of :func:`largest_margins`.
+
+    Raises:
+        ConfigError: when a value is outside its range.
+    """
+
+    steps: int = 60  # Adam steps
+    starts: int = 3  # random images for each class, of which the best one counts
+    learning_rate: float = 0.2  # on the logit of the pixels
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "steps", 1)
+        check_range(self, "starts", 1)
+        check_range(self, "learning_rate", 1e-9, 100)
+
+
+def largest_margins(
+    model: SuspectModel,
+    labels: Sequence[int],
+    *,
+    config: MarginConfig = MarginConfig(),
+    on_progress: OnProgress = ignore_progress,
+) -> Tensor:
+    """The largest margin found for each class: its logit less the largest other one.
+
+    Differs from the paper: Adam on the logit of the pixels instead of projected gradient ascent, so
+    that images stay in [0, 1] by themselves.
+
+    Returns:
+        ``(len(labels),)``, on the CPU; higher is more suspicious.
+
+    Raises:
+        ConfigError: for no labels, or labels outside the classes.
+        ScanCancelled: when the callback raises it.
+    """
+    if not labels or not 0 <= min(labels) <= max(labels) < model.num_classes:
+        raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
+    generator = torch.Generator().manual_seed(config.seed)
+    count = len(labels) * config.starts
+    starts = torch.rand((count, *model.input_shape), generator=generator).clamp(0.05, 0.95)
+    targets = torch.tensor(list(labels)).repeat_interleave(config.starts)
+    network = fold_batch_norms(model, starts[:2])
+    found = []
+    for first in range(0, count, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        pixels = torch.logit(starts[part]).to(model.device).requires_grad_(True)
+        own = targets[part, None].to(model.device)
+        optimizer = torch.optim.Adam([pixels], lr=config.learning_rate)
+        for step in range(config.steps):
+            logits = network(pixels.sigmoid())
+            others = logits.scatter(1, own, float("-inf")).amax(1)
+            margins = logits.gather(1, own).squeeze(1) - others
+            (pixels.grad,) = torch.autograd.grad(-margins.sum(), pixels)
+            optimizer.step()
+            done, total = first * config.steps + (step + 1) * len(pixels), count * config.steps
+            on_progress(Progress("margins", done, total))
+        found.append(margins.detach().cpu())
+    return torch.cat(found).view(len(labels), config.starts).amax(1)
