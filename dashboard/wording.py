@@ -112,9 +112,11 @@ STAGES = (
      "this: a backdoored model drifts to its target label."),
     ("recover", "Recover", "One mask per filter learns to bring the clean behaviour back. Filters "
      "that do not come back are suspects."),
+    ("margins", "Measure margins", "For every label we look for the image that makes the model "
+     "most sure of it. A backdoored model can be made far surer of its target than of others."),
     ("triggers", "Recover triggers", "For every label we look for the smallest change of an image "
      "that leads to it. A backdoor makes one label far too easy to reach."),
-    ("target label", "Weigh the labels", "Both kinds of evidence become one score per label."),
+    ("target label", "Weigh the labels", "All kinds of evidence become one score per label."),
     ("removal", "Remove", "As few filters as possible are pruned until the triggers stop working; "
      "then the model is tuned briefly."),
     ("samples", "Check your images", "Every suspect image is compared on the original and on the "

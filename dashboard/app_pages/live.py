@@ -37,6 +37,11 @@ state.put("watching", job_id)
 names = class_names(job.request)
 
 
+def cancel() -> None:
+    engine.cancel(job_id)
+    st.toast("Cancelling …", icon=":material/cancel:")
+
+
 @st.fragment(run_every=1.0)
 def follow() -> None:
     now = engine.job(job_id)
@@ -45,9 +50,8 @@ def follow() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container():
             live.render_progress(now, engine.position(job_id))
-        if st.button("Cancel", icon=":material/cancel:", key="cancel"):
-            engine.cancel(job_id)
-            st.toast("Cancelling …", icon=":material/cancel:")
+        st.button("Cancel", icon=":material/cancel:", key="cancel",
+                  on_click=cancel)  # a callback, which the next tick of the clock cannot cut off
     if engine.problem:
         st.warning(engine.problem, icon=":material/warning:")
     rows = state.events(engine, job_id)

@@ -24,6 +24,7 @@ def label_table(report: ScanReport) -> pd.DataFrame:
         "trigger ratio": [row.norm_ratio for row in rows],
         "trigger size": [row.trigger_norm for row in rows],
         "anomaly index": [_rounded(row.anomaly_index) for row in rows],
+        "margin ratio": [row.margin_ratio for row in rows],
         "kind": [row.kind or "–" for row in rows],
     })
 

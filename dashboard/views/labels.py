@@ -30,13 +30,16 @@ def render_label(report: ScanReport, chosen: int) -> None:
     badge = (":red-badge[:material/flag: suspected target]" if suspected
              else ":gray-badge[:material/check: not suspected]")
     st.markdown(f"## {name} {badge}", anchors=False)
-    grid = st.grid(4, min_column_width=150)
+    grid = st.grid(5, min_column_width=150)
     grid.metric("Score", number(row.score), border=True,
                 help="0 to 1, higher is more suspicious; from all the evidence on this label.")
     grid.metric("Share after unlearning", percent(row.unlearned_share), border=True,
                 help="Share of clean images that the unlearned model sends to this label.")
     grid.metric("Trigger ratio", number(row.norm_ratio), border=True,
                 help="Size of its trigger over the median of all labels.")
+    grid.metric("Margin ratio", number(row.margin_ratio), border=True,
+                help="How sure of this label any image can make the model, over the median of all "
+                "labels. Far above 1 is suspicious.")
     grid.metric("Anomaly index", number(row.anomaly_index, 1), border=True,
                 help="Distance from the median in robust standard deviations; above 2 is unusual "
                 "when the trigger is small.")
@@ -75,5 +78,6 @@ def render_table(report: ScanReport) -> None:
             "trigger ratio": st.column_config.NumberColumn(format="%.2f"),
             "trigger size": st.column_config.NumberColumn(format="%.1f"),
             "anomaly index": st.column_config.NumberColumn(format="%.1f"),
+            "margin ratio": st.column_config.NumberColumn(format="%.2f"),
         },
     )

@@ -51,12 +51,13 @@ class Server:
                 [sys.executable, "-m", "dashboard", "--port", str(self.port), *self._options],
                 env=environment, stdout=log, stderr=log, cwd=self.home.parent,
             )
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end and self._process.poll() is None:
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 urllib.request.urlopen(f"{self.address}/api/v1/health", timeout=5)
                 return
             time.sleep(0.2)
+        self._process.kill()
         raise AssertionError(f"the dashboard did not start: {self.log.read_text()[-2000:]}")
 
     def stop(self, kind: int = signal.SIGTERM) -> None:
