@@ -54,6 +54,7 @@ _PLACES = {
     "unlearn": "stages.unlearn",
     "find_maskable_layers": "stages.filter_mask",
     "recover": "stages.recover",
+    "largest_margins": "stages.margins",
     "recover_triggers": "stages.triggers",
     "TriggerSearch": "stages.triggers",
     "invert": "inversion",

@@ -10,6 +10,7 @@ from rnp_core.errors import ConfigError
 from rnp_core.inversion import InversionConfig
 from rnp_core.ranges import check_range
 from rnp_core.request import LARGEST_SEED, PRECISIONS, PRESETS
+from rnp_core.stages.margins import MarginConfig
 from rnp_core.stages.prune import PruneConfig
 from rnp_core.stages.recover import RecoverConfig
 from rnp_core.stages.repair import RepairConfig
@@ -38,6 +39,7 @@ class ScanConfig:
     repair: bool = True  # fine-tune against the recovered triggers where pruning does not suffice
     unlearn_stage: UnlearnConfig = field(default_factory=UnlearnConfig)
     recover_stage: RecoverConfig = field(default_factory=RecoverConfig)
+    margin_stage: MarginConfig = field(default_factory=MarginConfig)
     invert_stage: InversionConfig = field(default_factory=InversionConfig)
     prune_stage: PruneConfig = field(default_factory=PruneConfig)
     repair_stage: RepairConfig = field(default_factory=RepairConfig)
@@ -83,6 +85,7 @@ def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
         seed=seed,
         unlearn_stage=UnlearnConfig(seed=seed),
         recover_stage=RecoverConfig(seed=seed, steps=int(30 * factor)),
+        margin_stage=MarginConfig(seed=seed, steps=int(60 * factor)),
         invert_stage=InversionConfig(seed=seed, steps=int(100 * factor)),
         repair_stage=RepairConfig(seed=seed, steps=int(40 * factor)),
     )

@@ -48,6 +48,7 @@ from rnp_core.stage_findings import (
 from rnp_core.stage_log import StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
+from rnp_core.stages.margins import largest_margins
 from rnp_core.stages.prune import group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
@@ -61,6 +62,7 @@ from rnp_core.version import VERSION
 STAGES = (
     "unlearn",
     "recover",
+    "margins",
     "triggers",
     "target label",
     "removal",
@@ -151,12 +153,22 @@ def _scan(
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
     batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
+    margins = log.run(
+        "margins",
+        lambda: largest_margins(
+            suspect,
+            range(suspect.num_classes),
+            config=config.margin_stage,
+            on_progress=on_progress,
+        ),
+    )
     search = log.run(
         "triggers",
         lambda: recover_triggers(
             suspect,
             fit,
             shares,
+            margins=margins,
             used_batch_statistics=batch_statistics,
             config=config.invert_stage,
             max_labels=config.max_labels,
@@ -169,7 +181,11 @@ def _scan(
         log.run(
             "target label",
             lambda: weigh_labels(
-                shares, found, used_batch_statistics=batch_statistics, weights=config.weights
+                shares,
+                found,
+                margins=margins,
+                used_batch_statistics=batch_statistics,
+                weights=config.weights,
             ),
         )
         or ()

@@ -99,6 +99,7 @@ class LabelRow:
     score: float
     size_outlier: float
     kind: str
+    margin_ratio: float | None = None
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
         score=row.score,
         size_outlier=row.size_outlier,
         kind=row.kind,
+        margin_ratio=row.margin_ratio,
     )
 
 

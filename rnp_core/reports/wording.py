@@ -73,6 +73,7 @@ STAGE_WORDS = {
     "load": "reading the file and the images",
     "unlearn": "unlearning the clean images",
     "recover": "learning a mask per filter",
+    "margins": "measuring how sure each label can get",
     "triggers": "recovering triggers",
     "target label": "weighing the labels",
     "removal": "removing the backdoor",

@@ -1,8 +1,9 @@
 """Suspected target labels: what every stage says about each label, joined into one score.
 
-Two independent kinds of evidence are joined. Unlearning sends clean images to the target label
-(RNP, section 4.4), and the trigger that leads to the target is much smaller than those that lead to
-other labels (Neural Cleanse). Each alone fires on some clean models; together they seldom do.
+Three kinds of evidence are joined. Unlearning sends clean images to the target label (RNP, section
+4.4), the trigger that leads to the target is much smaller than those that lead to other labels
+(Neural Cleanse), and no other label can be made as sure (MM-BD). Each alone fires on some clean
+models; together they seldom do.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from rnp_core.ranges import check_range
 SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
 
+MARGIN_SPREAD = 0.20
+"""The same of the largest margins."""
 
 COMPARED_AT_LEAST = 3
 """Labels of a kind below which no size is typical: of two, either is far from the median."""
 
 _LEAST_FLIP_RATE = 0.05
+_LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
 _STEEPNESS = 4
 
 
@@ -41,12 +45,13 @@ class ScoreWeights:
     outlier: float = 4.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
+    margin: float = 4.0  # per unit of the log of margin_ratio above what chance explains
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
         check_range(self, "min_flip_rate", 0, 1)
         check_range(self, "bias", -100, 100)
-        for name in ("outlier", "share", "share_without_norm"):
+        for name in ("outlier", "share", "share_without_norm", "margin"):
             check_range(self, name, 0, 100)
 
 
@@ -65,6 +70,8 @@ class LabelEvidence:
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
         size_outlier: ``-ln(norm_ratio)`` less what the smallest of K innocent labels reaches by
             chance, given as many starts each as this one had; above 0 is unusual.
+        margin_ratio: its largest margin / the median of the labels; NaN where margins were not
+            looked for, or for too few labels.
         score: chance that the label is a target, by the logistic model; [0, 1].
     """
 
@@ -75,6 +82,7 @@ class LabelEvidence:
     anomaly_index: float
     kind: str
     size_outlier: float
+    margin_ratio: float
     score: float
 
 
@@ -82,12 +90,14 @@ def weigh_labels(
     unlearned_shares: Tensor,
     triggers: Mapping[str, Sequence[RecoveredTrigger]],
     *,
+    margins: Tensor | None = None,
     used_batch_statistics: bool = True,
     weights: ScoreWeights = ScoreWeights(),
 ) -> tuple[LabelEvidence, ...]:
     """Join the evidence for every label, in label order.
 
     Args:
+        margins: ``(K,)`` from :func:`rnp_core.stages.margins.largest_margins`.
         unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
         triggers: kind to recovered triggers; a kind may cover only some labels. One that covers
             fewer than :data:`COMPARED_AT_LEAST` has no typical size and accuses nobody. Of several
@@ -109,6 +119,8 @@ def weigh_labels(
             if kind == "patch":
                 norms[label], effective[label] = best.size, size
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
+    sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
+    chance_margin = MARGIN_SPREAD * math.sqrt(2 * math.log(count))
 
     evidence = []
     for label in range(count):
@@ -120,6 +132,8 @@ def weigh_labels(
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
+        if np.isfinite(sureness[label]):
+            logit += weights.margin * (math.log(sureness[label]) - chance_margin)
         evidence.append(
             LabelEvidence(
                 label=label,
@@ -129,10 +143,19 @@ def weigh_labels(
                 anomaly_index=float(anomalies[label]),
                 kind=kind,
                 size_outlier=float(outlier),
+                margin_ratio=float(sureness[label]),
                 score=1 / (1 + math.exp(-logit)),
             )
         )
     return tuple(evidence)
+
+
+def margin_ratios(margins: Tensor) -> np.ndarray:
+    """Margins ``(K,)`` over their median; NaN for fewer than :data:`COMPARED_AT_LEAST` labels."""
+    if len(margins) < COMPARED_AT_LEAST:
+        return np.full(len(margins), np.nan)
+    values = margins.double().clamp_min(_LEAST_MARGIN).numpy()
+    return values / np.median(values)
 
 
 def typical_size(triggers: Sequence[RecoveredTrigger]) -> float:

@@ -48,6 +48,7 @@ def recover_triggers(
     defense_set: DefenseSet,
     unlearned_shares: Tensor,
     *,
+    margins: Tensor | None = None,
     used_batch_statistics: bool = True,
     config: InversionConfig = InversionConfig(),
     max_labels: int = 64,
@@ -63,14 +64,26 @@ def recover_triggers(
     leading labels and a control group.
 
     Args:
-        unlearned_shares: ``(K,)`` from unlearning; decides which labels lead.
+        unlearned_shares: ``(K,)`` from unlearning.
+        margins: ``(K,)`` from :func:`rnp_core.stages.margins.largest_margins`. The two decide which
+            labels lead.
         max_labels: with more classes, patches are inverted for the leading half and an evenly
             spaced control group.
         enough_score: label score at which further kinds add nothing.
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
             time only if some label reaches it.
     """
-    leaders = unlearned_shares.argsort(descending=True, stable=True).tolist()
+    def scores(found: dict[str, tuple[RecoveredTrigger, ...]]) -> Tensor:
+        rows = weigh_labels(
+            unlearned_shares,
+            found,
+            margins=margins,
+            used_batch_statistics=used_batch_statistics,
+            weights=weights,
+        )
+        return torch.tensor([row.score for row in rows])
+
+    leaders = scores({}).argsort(descending=True, stable=True).tolist()
     labels = _with_controls(leaders[: max_labels // 2], leaders, max_labels)
     screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
@@ -90,31 +103,25 @@ def recover_triggers(
         )
     }
 
-    def scores() -> list[float]:
-        rows = weigh_labels(
-            unlearned_shares, found, used_batch_statistics=used_batch_statistics, weights=weights
-        )
-        return [row.score for row in rows]
-
     def look(kind: str, labels: Sequence[int], settings: InversionConfig) -> None:
         again = invert(
             model, defense_set, labels, kind=kind, config=settings, on_progress=on_progress
         )
         found[kind] = found.get(kind, ()) + again
 
-    if max(scores()) >= enough_score:
+    if scores(found).max() >= enough_score:
         return TriggerSearch(found, screened)
     again = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
     for kind, settings in _second_looks(config):
-        current = scores()
-        highest = max(current)
+        current = scores(found)
+        highest = float(current.max())
         if highest >= enough_score:
             break
         if kind == "patch" and used_batch_statistics and highest < doubtful_score:
             break
-        ranked = torch.tensor(current).argsort(descending=True, stable=True).tolist()
+        ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, _with_controls(first, leaders, COMPARED_LABELS), settings)
     return TriggerSearch(found, screened)

@@ -39,8 +39,9 @@ def picture(side: int = 8) -> bytes:
 def write_example(folder: Path, report: r.ScanReport | None = None) -> Path:
     """A run folder of ``report``, with a picture at every path that it names."""
     report = report or example_report()
-    names = [name for row in report.triggers for name in (row.mask_png, row.pattern_png,
-                                                         row.preview_png)]
+    names = [
+        name for row in report.triggers for name in (row.mask_png, row.pattern_png, row.preview_png)
+    ]
     names += [row.png for row in report.attributions]
     thumbnails = None
     if report.samples:
@@ -110,12 +111,8 @@ def hostile_report() -> r.ScanReport:
             for i, name in enumerate(names)
         ],
         pruned_filters=[r.FilterRow(name, 0, 0.0, 1.0) for name in names],
-        samples=[
-            r.SampleRow(i, name, i, 0, 0.8, True) for i, name in enumerate(names)
-        ],
-        attributions=[
-            r.AttributionRow(i, name, i, name, "o.png") for i, name in enumerate(names)
-        ],
+        samples=[r.SampleRow(i, name, i, 0, 0.8, True) for i, name in enumerate(names)],
+        attributions=[r.AttributionRow(i, name, i, name, "o.png") for i, name in enumerate(names)],
         stages=[r.StageRow(name, "failed", 0.1, name) for name in names],
         curves=dataclasses.replace(
             report.curves,

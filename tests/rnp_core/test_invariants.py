@@ -20,6 +20,7 @@ from rnp_core.pipeline import scan
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.stages.attribution import attribute, attribute_filters
 from rnp_core.stages.filter_mask import find_maskable_layers, prune_filters
+from rnp_core.stages.margins import MarginConfig, largest_margins
 from rnp_core.stages.prune import PruneConfig, prune
 from rnp_core.stages.recover import RecoverConfig, RecoverResult, recover
 from rnp_core.stages.removal import remove_backdoor
@@ -103,11 +104,17 @@ def _attribute_filters(model: SuspectModel, on_progress: OnProgress, seed: int =
     return attribute_filters(model, images, filters, steps=2, seed=seed, on_progress=on_progress)
 
 
+def _largest_margins(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
+    config = MarginConfig(steps=2, seed=seed)
+    return largest_margins(model, range(4), config=config, on_progress=on_progress)
+
+
 STAGES: dict[str, Stage] = {
     "unlearn": _unlearn,
     "recover": _recover,
     "prune": _prune,
     "repair": _repair,
+    "largest_margins": _largest_margins,
     **{f"invert {kind}": _invert(kind) for kind in KINDS},
     "attribute": _attribute,
     "attribute_filters": _attribute_filters,
@@ -121,7 +128,7 @@ def _remove(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> obje
         model,
         _recovered(model),
         SET,
-        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "patch", 1.0, 0.95)],
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "patch", 1.0, 2.0, 0.95)],
         {"patch": [untrained_trigger("patch")]},
         repairing=RepairConfig(steps=2, warm_up=1, batch_size=8, seed=seed),
         on_progress=on_progress,
@@ -141,6 +148,7 @@ def _scan(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object
         suspicious_score=1e-9,  # so that every stage has something to do
         unlearn_stage=UnlearnConfig(max_steps=3, batch_size=8, seed=seed),
         recover_stage=RecoverConfig(steps=2, batch_size=8, seed=seed),
+        margin_stage=MarginConfig(steps=2, seed=seed),
         invert_stage=InversionConfig(steps=3, batch_size=2, seed=seed),
         prune_stage=PruneConfig(max_share=0.5),
         repair_stage=RepairConfig(steps=1, warm_up=1, batch_size=8, seed=seed),
@@ -184,6 +192,7 @@ BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
     "repair: labels outside the classes": lambda m: repair(
         m, BAD_LABELS, [untrained_trigger("patch")], size_limits=[20.0]
     ),
+    "largest_margins: label outside the classes": lambda m: largest_margins(m, [100]),
     "invert: unknown kind": lambda m: invert(m, SET, [0], kind="laser"),
     "invert: label outside the classes": lambda m: invert(m, SET, [100]),
     "attribute: unknown method": lambda m: attribute(m, SET.images, 0, methods=["guess"]),
@@ -201,7 +210,7 @@ BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
         m,
         _recovered(m),
         SET,
-        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "warp", 1.0, 0.95)],
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "warp", 1.0, 2.0, 0.95)],
         {"patch": [untrained_trigger("patch")]},
     ),
     "recover_triggers: shares of other classes": lambda m: recover_triggers(
@@ -340,7 +349,7 @@ def test_several_stages_leave_the_model_alone(name: str, kind: str) -> None:
 
 def test_every_stage_of_the_scan_had_something_to_do() -> None:
     *_, rows = _scan(_model("batch norm", "eval"), ignore_progress)  # type: ignore[misc]
-    assert [row.status for row in rows] == ["done"] * 7, rows
+    assert [row.status for row in rows] == ["done"] * 8, rows
 
 
 class Fuse:

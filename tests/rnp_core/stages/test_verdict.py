@@ -30,7 +30,7 @@ def trigger(
 
 
 def row(label: int, score: float) -> LabelEvidence:
-    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, score)
+    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, 1.2, score)
 
 
 def verdict(scores: list[float], **changes: object) -> Judgement:
