@@ -105,7 +105,7 @@ def _attribute_filters(model: SuspectModel, on_progress: OnProgress, seed: int =
 
 
 def _largest_margins(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> object:
-    config = MarginConfig(steps=2, seed=seed)
+    config = MarginConfig(steps=4, seed=seed)
     return largest_margins(model, range(4), config=config, on_progress=on_progress)
 
 
