@@ -30,6 +30,10 @@ def _without_size(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, weights=dataclasses.replace(config.weights, outlier=0.0))
 
 
+def _without_margins(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, margin=0.0))
+
+
 def _without_repair(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, repair=False)
 
@@ -62,6 +66,7 @@ def _any_flip_rate(config: ScanConfig) -> ScanConfig:
 ABLATIONS: Mapping[str, tuple[str, Change]] = {
     "no-share": ("score without the unlearned shares", _without_share),
     "no-size": ("score without the trigger sizes", _without_size),
+    "no-margin": ("score without the largest margins", _without_margins),
     "no-repair": ("pruning alone, no fine-tuning", _without_repair),
     "no-prune": ("fine-tuning alone, no pruning", _without_pruning),
     "single-opponent": ("one copy of each trigger during the repair", _single_opponent),
@@ -132,6 +137,7 @@ def _notes(report: ScanReport) -> dict[str, object]:
                 "share": row.unlearned_share,
                 "norm": row.trigger_norm,
                 "ratio": row.norm_ratio,
+                "margin": row.margin_ratio,
                 "outlier": row.size_outlier,
                 "kind": row.kind,
                 "score": row.score,

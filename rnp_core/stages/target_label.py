@@ -45,7 +45,7 @@ class ScoreWeights:
     outlier: float = 4.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
-    margin: float = 4.0  # per unit of the log of margin_ratio above what chance explains
+    margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ def weigh_labels(
 
     evidence = []
     for label in range(count):
-        own = {k: r[label] for k, r in ratios.items() if np.isfinite(r[label])}
+        own = {k: float(r[label]) for k, r in ratios.items() if np.isfinite(r[label])}
         kind = min(own, key=lambda k: own[k]) if own else ""
         ratio = own[kind] if own else math.nan
         starts = sum(trigger.label == label for trigger in triggers[kind]) if own else 1
@@ -132,14 +132,14 @@ def weigh_labels(
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
-        if np.isfinite(sureness[label]):
-            logit += weights.margin * (math.log(sureness[label]) - chance_margin)
+        if np.isfinite(sureness[label]):  # an ordinary margin takes nothing back
+            logit += weights.margin * max(0.0, math.log(sureness[label]) - chance_margin)
         evidence.append(
             LabelEvidence(
                 label=label,
                 unlearned_share=share,
                 trigger_norm=float(norms[label]),
-                norm_ratio=float(ratio),
+                norm_ratio=ratio,
                 anomaly_index=float(anomalies[label]),
                 kind=kind,
                 size_outlier=float(outlier),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.attacks import ATTACKS
 from benchmarks.images import ImagePaths, write_npz
 from benchmarks.subjects import read_zoo
 from benchmarks.zoo import __main__ as command
-from benchmarks.zoo import augmentation
+from benchmarks.zoo import augmentation, production
 from benchmarks.zoo.architectures import ARCHITECTURES, WIDTHS, build_network
 from benchmarks.zoo.datasets import TrainingData, load_data
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
@@ -119,7 +120,8 @@ def test_a_network_is_recognised_from_its_tensors(architecture: str, width: str)
         for variant in found.variants:
             again = variant.build()
             again.load_state_dict(network.state_dict())
-            outputs.append(again.eval()(images))
+            with suppress(RuntimeError):  # a reading for images of another size
+                outputs.append(again.eval()(images))
     assert any(torch.allclose(output, expected, atol=1e-5) for output in outputs)
 
 
@@ -234,7 +236,7 @@ def test_the_command_trains_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(command, "SMALL", (recipe(), recipe(name="two", seed=2)))
-    monkeypatch.setattr(command, "load_data", lambda part, images, out: data)
+    monkeypatch.setattr(production, "load_data", lambda part, images, out: data)
     arguments = ["zoo", "train", "--part", "small", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", [*arguments, "--only", "two"])
     assert command.main() == 0
