@@ -72,7 +72,8 @@ class ScanConfig:
 def preset_config(name: str, *, seed: int = 0) -> ScanConfig:
     """Settings by preset name; every stage draws from ``seed``.
 
-    ``quick`` takes 0.6 of the steps of inversion, recovery and repair, ``thorough`` twice as many.
+    ``quick`` takes 0.6 of the steps of recovery, margins, inversion and repair, ``thorough`` twice
+    as many.
 
     Raises:
         ConfigError: for an unknown name.

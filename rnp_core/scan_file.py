@@ -100,6 +100,7 @@ def scan_checkpoint(
             :func:`rnp_core.run_folder.write_run`.
     """
     check_target(out, force=force)
+    target = choose_device(device)
     on_progress(Progress("load", 0, 1, checkpoint_path.name))
     start = time.perf_counter()
     subject = load_subject(
@@ -117,7 +118,7 @@ def scan_checkpoint(
     loading = StageRow("load", "done", time.perf_counter() - start, subject.checkpoint.reader)
     on_progress(Progress("load", 1, 1, subject.architecture))
     result = scan(
-        subject.model.to(choose_device(device)),
+        subject.model.to(target),
         subject.clean.images,
         suspects=subject.suspects.images if subject.suspects else None,
         config=config,

@@ -169,12 +169,17 @@ def _bytes_between(source: Source, entries: list[zipfile.ZipInfo], directory_sta
     """Bytes between members that belong to none; a member without directory entry lies there.
 
     Raises:
-        CheckpointError: when members overlap.
+        CheckpointError: when members overlap, or one begins outside the file.
     """
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [entry.header_offset for entry in ordered[1:]] + [directory_start]
     between = 0
     for entry, end in zip(ordered, ends, strict=True):
+        if not 0 <= entry.header_offset < source.size:
+            raise CheckpointError(
+                f"archive member {printable(entry.filename[:100])!r} begins at byte "
+                f"{entry.header_offset} of a file of {source.size}: the archive is damaged"
+            )
         source.file.seek(entry.header_offset)
         header = source.file.read(_LOCAL_HEADER)
         lengths = sum(struct.unpack("<HH", header[26:])) if len(header) == _LOCAL_HEADER else 0

@@ -59,9 +59,12 @@ def test_presets_spend_more_in_order() -> None:
     assert preset_config("standard") == ScanConfig()
 
 
-def test_the_quick_preset_takes_six_tenths_of_the_steps_of_three_stages() -> None:
+BUDGETED = ("recover_stage", "margin_stage", "invert_stage", "repair_stage")
+
+
+def test_the_quick_preset_takes_six_tenths_of_the_steps_of_four_stages() -> None:
     quick, standard = preset_config("quick"), preset_config("standard")
-    for stage in ("invert_stage", "recover_stage", "repair_stage"):
+    for stage in BUDGETED:
         assert getattr(quick, stage).steps == round(0.6 * getattr(standard, stage).steps)
     assert quick.unlearn_stage == standard.unlearn_stage
 
@@ -81,7 +84,7 @@ def test_settings_of_one_scan_do_not_reach_another() -> None:
 def test_a_preset_changes_budgets_alone() -> None:
     def decisions(name: str) -> dict[str, object]:
         settings = preset_config(name).to_dict()
-        for stage in ("recover_stage", "invert_stage", "repair_stage"):
+        for stage in BUDGETED:
             settings[stage].pop("steps")
         return {**settings, "preset": ""}
 

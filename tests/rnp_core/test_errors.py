@@ -83,9 +83,12 @@ def test_a_report_of_unlikely_size(tmp_path: Path, monkeypatch: Patch) -> None:
         RunFolder.open(tmp_path / "none")
 
 
-def test_a_device_that_this_version_does_not_use(tmp_path: Path) -> None:
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     request = ScanRequest("model.pth", "clean.npz", str(tmp_path / "run"), device="cuda")
-    with pytest.raises(ConfigError, match="scans on the CPU; use --device cpu or auto"):
+    with pytest.raises(ConfigError, match="PyTorch sees none; use cpu or auto"):
         scan_request(request)
 
 

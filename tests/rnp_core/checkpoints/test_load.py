@@ -209,3 +209,19 @@ def test_readers_that_disagree_are_a_refusal(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("rnp_core.checkpoints.load.load_weights_only", lambda source: other)
     with pytest.raises(CheckpointRefused, match="ambiguous"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("moved", [-1000, 1000, 2**31])
+def test_a_member_that_begins_outside_the_file_is_refused(tmp_path, moved) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"weight": torch.ones(2)}, path)
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    for marker in (b"PK\x06\x06", b"PK\x06\x07"):  # torch writes zip64 records, which would win
+        if marker in data:
+            data[data.rindex(marker)] = 0
+    start = int.from_bytes(data[end + 16 : end + 20], "little")
+    data[end + 16 : end + 20] = ((start + moved) % 2**32).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
