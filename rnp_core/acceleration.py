@@ -58,16 +58,16 @@ def accelerate(
     with torch.no_grad():
         expected = fast(images)
         candidate = _channels_last(model.copy())
-        if _largest_change(candidate, images, expected) <= _LAYOUT_TOLERANCE:
+        if _change(_logits(candidate, images), expected) <= _LAYOUT_TOLERANCE:
             fast = candidate
         if mixed_precision is None:
             mixed_precision = has_fast_bfloat16(model.device)
         if mixed_precision:
             candidate = fast.copy()
             candidate.mixed_precision = True
-            if _largest_change(candidate, images, expected) <= _ROUNDING_TOLERANCE:
-                answers = candidate(images).argmax(1)
-                lost = (answers != expected.argmax(1)).float().mean()
+            logits = _logits(candidate, images)
+            if _change(logits, expected) <= _ROUNDING_TOLERANCE:
+                lost = (logits.argmax(1) != expected.argmax(1)).float().mean()
                 fast = candidate if float(lost) <= _LOST_PREDICTIONS else fast
     return fast
 
@@ -84,15 +84,21 @@ def _channels_last(model: SuspectModel) -> SuspectModel:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _largest_change(candidate: SuspectModel, images: Tensor, expected: Tensor) -> float:
-    """Largest change of a logit relative to the largest logit; infinite where the network fails,
-    forwards or backwards, as with ``.view`` between a channels-last convolution and a classifier.
+def _logits(candidate: SuspectModel, images: Tensor) -> Tensor:
+    """Logits of ``images``; infinite where the network fails, forwards or backwards, as with
+    ``.view`` between a channels-last convolution and a classifier.
     """
     try:
         with torch.enable_grad():
             logits = candidate(images.clone().requires_grad_())
             logits.sum().backward()
-        change = (logits.detach() - expected).abs().max()
+        return logits.detach()
     except Exception:  # the network's own code, which may want the layout that it was given
-        return float("inf")
-    return float(change / expected.abs().max().clamp_min(1e-12))
+        return images.new_full((len(images), candidate.num_classes), float("inf")).to(
+            candidate.device
+        )
+
+
+def _change(logits: Tensor, expected: Tensor) -> float:
+    """Largest change of a logit relative to the largest expected one."""
+    return float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
