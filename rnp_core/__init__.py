@@ -55,6 +55,7 @@ _PLACES = {
     "find_maskable_layers": "stages.filter_mask",
     "recover": "stages.recover",
     "largest_margins": "stages.margins",
+    "margins_of_all": "stages.margins",
     "recover_triggers": "stages.triggers",
     "TriggerSearch": "stages.triggers",
     "invert": "inversion",

@@ -48,7 +48,7 @@ from rnp_core.stage_findings import (
 from rnp_core.stage_log import StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
-from rnp_core.stages.margins import largest_margins
+from rnp_core.stages.margins import margins_of_all
 from rnp_core.stages.prune import group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
@@ -155,9 +155,9 @@ def _scan(
     batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
     margins = log.run(
         "margins",
-        lambda: largest_margins(
+        lambda: margins_of_all(
             suspect,
-            range(suspect.num_classes),
+            max_labels=config.max_labels,
             config=config.margin_stage,
             on_progress=on_progress,
         ),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from benchmarks.zoo.datasets import load_data
 from benchmarks.zoo.models import is_done, write_model
@@ -20,20 +23,47 @@ def train_all(
     """Train every recipe that ``out`` does not hold yet.
 
     Args:
-        jobs: models that are trained at the same time, each in a process of its own.
+        jobs: models that are trained at the same time, each in a process of its own that reads the
+            images itself and shares the threads of the processor with the others.
 
     Raises:
         RnpError: when the images cannot be used.
+        ConfigError: when a process failed; the models of the others are there.
     """
     waiting = [recipe for recipe in recipes if not is_done(recipe, out)]
     print(f"{len(recipes) - len(waiting)} of {len(recipes)} models are there already", flush=True)
-    if not waiting:
+    if jobs == 1:
+        _train(waiting, data, out, machine, torch.get_num_threads())
         return
-    images = load_data(waiting[0].part, data, out)
-    if jobs > 1:
-        _train_at_once(waiting, data, out, machine, jobs)
+    threads = max(1, torch.get_num_threads() // jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        codes = list(
+            pool.map(lambda one: _in_process([one], data, out, machine, threads), waiting)
+        )
+    if failed := [r.name for r, code in zip(waiting, codes, strict=True) if code]:
+        raise ConfigError(f"failed: {', '.join(failed)}; start again to train these")
+
+
+def _in_process(
+    recipes: list[Recipe], data: Path | None, out: Path, machine: Machine, threads: int
+) -> int | None:
+    """The exit code of a new process that trains ``recipes``."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train, args=(recipes, data, out, machine, threads)
+    )
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _train(
+    recipes: Sequence[Recipe], data: Path | None, out: Path, machine: Machine, threads: int
+) -> None:
+    if not recipes:
         return
-    for recipe in waiting:
+    torch.set_num_threads(threads)
+    images = load_data(recipes[0].part, data, out)
+    for recipe in recipes:
         trained = train(recipe, images, machine=machine, log=partial(_show, recipe.name))
         card = write_model(recipe, trained, images, machine, out)
         success = card.get("attack_success_rate", "none")
@@ -42,27 +72,6 @@ def train_all(
             f"accuracy {card['clean_accuracy']}, attack success {success}, "
             f"{card['size_bytes'] // 1000} kB, {card['training_cpu_seconds']} s of processor time",
         )
-
-
-def _train_at_once(
-    recipes: Sequence[Recipe], data: Path | None, out: Path, machine: Machine, jobs: int
-) -> None:
-    """Deal ``recipes`` out to processes; each reads the images itself, and a failure stays its own.
-
-    Raises:
-        ConfigError: when a process failed; the models of the others are there.
-    """
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=train_all, args=(recipes[start::jobs], data, out, machine))
-        for start in range(min(jobs, len(recipes)))
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    if failed := sum(process.exitcode != 0 for process in processes):
-        raise ConfigError(f"{failed} of {len(processes)} processes failed; start again to go on")
 
 
 def _show(name: str, text: str) -> None:

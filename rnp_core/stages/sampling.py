@@ -36,3 +36,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     top, left = (int(v) for v in torch.randint(0, 2 * pad + 1, (2,), generator=generator))
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
     return padded[..., top : top + height, left : left + width]
+
+
+def with_controls(first: list[int], everyone: list[int], count: int) -> list[int]:
+    """``first`` and evenly spaced others of ``everyone``, up to ``count`` labels, sorted."""
+    others = [label for label in everyone if label not in first]
+    wanted = max(0, min(count, len(everyone)) - len(first))
+    step = len(others) / wanted if wanted else 0
+    return sorted(first + [others[int(place * step)] for place in range(wanted)])

@@ -97,7 +97,7 @@ def weigh_labels(
     """Join the evidence for every label, in label order.
 
     Args:
-        margins: ``(K,)`` from :func:`rnp_core.stages.margins.largest_margins`.
+        margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`.
         unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
         triggers: kind to recovered triggers; a kind may cover only some labels. One that covers
             fewer than :data:`COMPARED_AT_LEAST` has no typical size and accuses nobody. Of several
@@ -151,11 +151,12 @@ def weigh_labels(
 
 
 def margin_ratios(margins: Tensor) -> np.ndarray:
-    """Margins ``(K,)`` over their median; NaN for fewer than :data:`COMPARED_AT_LEAST` labels."""
-    if len(margins) < COMPARED_AT_LEAST:
-        return np.full(len(margins), np.nan)
+    """Margins ``(K,)`` over their median; NaN where there is none, and everywhere for fewer than
+    :data:`COMPARED_AT_LEAST` of them."""
     values = margins.double().clamp_min(_LEAST_MARGIN).numpy()
-    return values / np.median(values)
+    if np.isfinite(values).sum() < COMPARED_AT_LEAST:
+        return np.full(len(values), np.nan)
+    return values / np.nanmedian(values)
 
 
 def typical_size(triggers: Sequence[RecoveredTrigger]) -> float:

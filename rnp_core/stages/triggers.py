@@ -13,6 +13,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
+from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.target_label import ScoreWeights, weigh_labels
 
 SCREENED_FROM = 20
@@ -65,7 +66,7 @@ def recover_triggers(
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
-        margins: ``(K,)`` from :func:`rnp_core.stages.margins.largest_margins`. The two decide which
+        margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`. The two decide which
             labels lead.
         max_labels: with more classes, patches are inverted for the leading half and an evenly
             spaced control group.
@@ -84,7 +85,7 @@ def recover_triggers(
         return torch.tensor([row.score for row in rows])
 
     leaders = scores({}).argsort(descending=True, stable=True).tolist()
-    labels = _with_controls(leaders[: max_labels // 2], leaders, max_labels)
+    labels = with_controls(leaders[: max_labels // 2], leaders, max_labels)
     screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
         short = dataclasses.replace(
@@ -95,7 +96,7 @@ def recover_triggers(
         )
         smallest = [t.label for t in sorted(screened, key=lambda t: t.size)]
         first = list(dict.fromkeys([*leaders[:2], *smallest[: SCREENED_FROM // 2]]))
-        labels = _with_controls(first, smallest, SCREENED_FROM)
+        labels = with_controls(first, smallest, SCREENED_FROM)
         screened = tuple(trigger for trigger in screened if trigger.label not in labels)
     found = {
         "patch": invert(
@@ -123,7 +124,7 @@ def recover_triggers(
             break
         ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
-        look(kind, _with_controls(first, leaders, COMPARED_LABELS), settings)
+        look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
     return TriggerSearch(found, screened)
 
 
@@ -137,11 +138,3 @@ def _second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:
         ("warp", smaller),
         ("patch", again),
     ]
-
-
-def _with_controls(first: list[int], everyone: list[int], count: int) -> list[int]:
-    """``first`` and evenly spaced others up to ``count`` labels, sorted."""
-    others = [label for label in everyone if label not in first]
-    wanted = max(0, min(count, len(everyone)) - len(first))
-    step = len(others) / wanted if wanted else 0
-    return sorted(first + [others[int(place * step)] for place in range(wanted)])

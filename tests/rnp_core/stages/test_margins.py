@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from rnp_core.errors import ConfigError, ScanCancelled
+from rnp_core.model import Normalization, SuspectModel
 from rnp_core.progress import Progress
-from rnp_core.stages.margins import MarginConfig, largest_margins
+from rnp_core.stages.margins import MarginConfig, largest_margins, margins_of_all
 from rnp_core.stages.target_label import margin_ratios, weigh_labels
 from tests.helpers.models import TARGET, QuadrantNet, planted_model, suspect
 
@@ -48,6 +49,39 @@ def test_labels_are_taken_in_the_given_order_and_in_groups(monkeypatch: pytest.M
     monkeypatch.setattr("rnp_core.stages.margins._AT_ONCE", 3)
     assert torch.allclose(largest_margins(model, [3, 0], config=config), whole, atol=1e-5)
     assert whole[0] > whole[1]
+
+
+class _ManyPixels(nn.Module):
+    """40 classes like those of :class:`_Pixels`, with weights from 1 to 2 but 9 for class 7."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = torch.linspace(1, 2, 40)
+        weights[7] = 9.0
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, :40] * self.weights
+
+
+def test_of_many_labels_only_some_get_the_full_search() -> None:
+    model = SuspectModel(
+        _ManyPixels(),
+        normalization=Normalization.none(3),
+        num_classes=40,
+        input_shape=(3, 8, 8),
+    ).eval()
+    found = margins_of_all(model, max_labels=8)
+    assert int(found.isfinite().sum()) == 8
+    assert int(found.nan_to_num(0).argmax()) == 7
+    ratios = margin_ratios(found)
+    assert (torch.from_numpy(ratios).isfinite() == found.isfinite()).all()
+    assert ratios[7] > 4
+
+
+def test_few_labels_all_get_it() -> None:
+    model = planted_model()
+    assert torch.equal(margins_of_all(model), largest_margins(model, ALL))
 
 
 def test_progress_ends_at_the_total_and_may_cancel() -> None:
