@@ -1,4 +1,4 @@
-"""Command line of the benchmark: ``rnp benchmark`` or ``python -m benchmarks run|table|cost``.
+"""Command line of the benchmark: ``rnp benchmark``, or ``python -m benchmarks`` with a command.
 
     python -m benchmarks run --quick                      # the committed models, a few methods
     python -m benchmarks run --part shared --shared ../shared --counts 500,100,50
@@ -6,6 +6,7 @@
     python -m benchmarks table runs/benchmark-shared runs/benchmark-cifar10 --out docs/benchmark
 
     python -m benchmarks cost                              # seconds, memory and multiply-adds
+    python -m benchmarks calibrate benchmarks/results/*    # scores that reports show, from rows
 
 ``rnp benchmark`` is ``run``. A second start of the same command goes on where the first one ended.
 """
@@ -19,9 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import cost
+from benchmarks.calibration import CALIBRATION, write_calibration
 from benchmarks.methods import BUDGETS
 from benchmarks.quick import QUICK_GRID, quick_subjects
-from benchmarks.rows import Row
+from benchmarks.rows import ROWS_NAME, Row
 from benchmarks.runner import Cell, Grid, run_grid
 from benchmarks.subjects import BenchmarkSubject, read_shared, read_zoo
 from benchmarks.tables import write_tables
@@ -37,9 +39,10 @@ SMALL_ZOO = Path(__file__).resolve().parents[1] / "assets" / "zoo"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 1 when a run failed and 2 for bad arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given.pop(0) if given[:1] in (["run"], ["table"], ["cost"]) else "run"
+    commands = {"run": _run, "table": _table, "cost": cost.main, "calibrate": _calibrate}
+    command = given.pop(0) if given and given[0] in commands else "run"
     try:
-        return {"run": _run, "table": _table, "cost": cost.main}[command](given)
+        return commands[command](given)
     except RnpError as error:
         print(f"rnp benchmark: {error}", file=sys.stderr)
         return 2
@@ -93,11 +96,27 @@ def _table(arguments: Sequence[str]) -> int:
     parser.add_argument("folders", nargs="+", type=Path, help="folders with rows.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
-    for folder in options.folders:
-        if not (folder / "rows.jsonl").is_file():
-            raise ConfigError(f"expected rows.jsonl in {folder}, found none")
+    _require_rows(options.folders)
     print(write_tables(options.folders, options.out))
     return 0
+
+
+def _calibrate(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="rnp benchmark calibrate",
+        description="Put the scores of known models from finished runs into the package.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="folders with rows.jsonl")
+    options = parser.parse_args(arguments)
+    _require_rows(options.folders)
+    print(f"{write_calibration(options.folders)} models are in {CALIBRATION}")
+    return 0
+
+
+def _require_rows(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not (folder / ROWS_NAME).is_file():
+            raise ConfigError(f"expected {ROWS_NAME} in {folder}, found none")
 
 
 def _run_parser() -> argparse.ArgumentParser:

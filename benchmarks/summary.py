@@ -44,7 +44,7 @@ def summarise(
     counts = sorted({row.clean_count for row in chosen}, reverse=True)
     main = MAIN_COUNT if MAIN_COUNT in counts else (counts[0] if counts else MAIN_COUNT)
     at_main = [row for row in chosen if row.clean_count == main]
-    ours = _ours(at_main)
+    ours = standard_rows(at_main)
     return {
         "clean_images": main,
         "reported": bool(reported),
@@ -52,7 +52,7 @@ def summarise(
         "models": _census(ours or at_main),
         "targets": _targets(at_main),
         "counts": {
-            str(count): _figures(_ours([row for row in chosen if row.clean_count == count]))
+            str(count): _figures(standard_rows([row for row in chosen if row.clean_count == count]))
             for count in counts
         },
         "methods": {name: _figures(part) for name, part in _by(at_main, row_label).items()},
@@ -61,7 +61,7 @@ def summarise(
         "by_part_and_split": {
             name: _figures(part)
             for name, part in _by(
-                _ours([row for row in rows if row.clean_count == main]),
+                standard_rows([row for row in rows if row.clean_count == main]),
                 lambda row: f"{row.part}, {row.split}",
             ).items()
         },
@@ -89,7 +89,7 @@ def row_label(row: Row) -> str:
     return row.method if row.budget in _STANDARD_BUDGETS else f"{row.method} [{row.budget}]"
 
 
-def _ours(rows: Sequence[Row]) -> list[Row]:
+def standard_rows(rows: Sequence[Row]) -> list[Row]:
     """Rows of our scan by the standard preset; by another one where that did not run."""
     mine = [row for row in rows if row.method == OURS]
     return [row for row in mine if row.budget in _STANDARD_BUDGETS] or mine
@@ -110,7 +110,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The project's targets with what was measured, then the comparisons."""
-    ours = _ours(rows)
+    ours = standard_rows(rows)
     found = []
     for target in TARGETS:
         measured = estimate(ours, BY_NAME[target.metric])
@@ -128,7 +128,7 @@ def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _differences(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Ours minus each baseline, by baseline and metric, with who is ahead."""
-    ours, methods = _ours(rows), _by(rows, row_label)
+    ours, methods = standard_rows(rows), _by(rows, row_label)
     found = {
         name: _compare(ours, part)
         for name, part in methods.items()
@@ -154,7 +154,7 @@ def _standing(change: Estimate, metric: Metric) -> str:
 
 def _ablations(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Each choice undone: its own figures, and the whole method minus it."""
-    ours, methods = _ours(rows), _by(rows, row_label)
+    ours, methods = standard_rows(rows), _by(rows, row_label)
     return {
         name: {"figures": _figures(part), "brings": _compare(ours, part)}
         for name, part in methods.items()

@@ -71,7 +71,8 @@ class ComeAndGo:
 @pytest.mark.slow
 @pytest.mark.timeout(14400)
 def test_workers_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")  # as docs/fleet.md says
+    # As docs/fleet.md says, so that the engine and not Dask decides what runs again.
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     clean = write_fleet(tmp_path, MODELS)
     address = f"tcp://127.0.0.1:{free_port()}"
     cluster = ComeAndGo(tmp_path, address)
