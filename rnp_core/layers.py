@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rnp_core.model import SuspectModel
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+WEIGHTED = (*CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)

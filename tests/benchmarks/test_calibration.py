@@ -24,7 +24,8 @@ def written(folder: Path, rows: list[Row]) -> list[dict[str, object]]:
 
 
 def test_known_models_get_the_score_of_the_first_seed(tmp_path: Path) -> None:
-    found = written(tmp_path, [BLANK, row(seed=1, score=0.2), row(clean_count=50, score=0.1), CLEAN])
+    others = [row(seed=1, score=0.2), row(clean_count=50, score=0.1)]
+    found = written(tmp_path, [BLANK, *others, CLEAN])
     assert found == [
         {"name": "cifar10 c0", "status": "clean", "score": 0.05},
         {"name": "cifar10 m0", "status": "backdoored", "score": 0.97},
