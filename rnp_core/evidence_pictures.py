@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import RecoveredTrigger
+from rnp_core.inversion import ANY_LABEL, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.pictures import (
     attribution_overlay_png,
@@ -45,7 +45,8 @@ def draw_trigger(
     trigger: RecoveredTrigger, defense_set: DefenseSet, pictures: dict[str, bytes]
 ) -> TriggerPictures:
     """Add mask, pattern and a preview (clean, triggered, difference) to ``pictures``."""
-    stem = f"triggers/label{trigger.label}-{trigger.kind}"
+    aim = "any" if trigger.label == ANY_LABEL else f"label{trigger.label}"
+    stem = f"triggers/{aim}-{trigger.kind}"
     paths = TriggerPictures(f"{stem}-mask.png", f"{stem}-pattern.png", f"{stem}-preview.png")
     example = first_other(defense_set, trigger.label)
     triggered = trigger.apply(example)

@@ -38,16 +38,37 @@ def above_chance(share: float, classes: int) -> float:
     return 1 / classes + share * (1 - 1 / classes)
 
 
-def flip_rate(model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet) -> float:
-    """Share of clean images of other classes that a recovered trigger turns into its label; [0, 1].
+def flips(
+    model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet
+) -> tuple[Tensor, Tensor]:
+    """Which clean images a recovered trigger flips, of those that it is meant for.
 
-    An estimate of the attack success rate, which would need the true trigger. 0 when every image
-    already belongs to the label.
+    Meant are images of other classes, or, for a trigger to any other class, those that the model
+    gets right without it.
+
+    Returns:
+        ``(M,)`` bool, and ``(M,)`` int64 true labels.
     """
-    others = defense_set.images[defense_set.labels != trigger.label]
-    if len(others) == 0:
-        return 0.0
-    return float((predict(model, trigger.apply(others)) == trigger.label).float().mean())
+    from rnp_core.inversion import ANY_LABEL, trigger_hits  # which measures its triggers with this
+
+    labels = defense_set.labels
+    if trigger.label == ANY_LABEL:
+        meant = predict(model, defense_set.images) == labels
+    else:
+        meant = labels != trigger.label
+    labels, images = labels[meant], defense_set.images[meant]
+    if len(images) == 0:
+        return torch.zeros(0, dtype=torch.bool), labels
+    return trigger_hits(predict(model, trigger.apply(images)), trigger.label, labels), labels
+
+
+def flip_rate(model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet) -> float:
+    """Share of :func:`flips`, [0, 1]; 0 when there are no images to flip.
+
+    An estimate of the attack success rate, which would need the true trigger.
+    """
+    flipped, _ = flips(model, trigger, defense_set)
+    return float(flipped.float().mean()) if len(flipped) else 0.0
 
 
 def wilson_interval(successes: int, count: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.report import FilterRow, Finding, ScanReport
+from rnp_core.report import FilterRow, Finding, ScanReport, UniversalRow
 from rnp_core.report_rows import (
     accuracy_facts,
     curves,
@@ -53,10 +53,15 @@ from rnp_core.stages.prune import group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
 from rnp_core.stages.samples import SampleScores, score_samples
-from rnp_core.stages.target_label import LabelEvidence, best_trigger, weigh_labels
+from rnp_core.stages.target_label import (
+    LabelEvidence,
+    best_trigger,
+    weigh_labels,
+    weigh_universal,
+)
 from rnp_core.stages.triggers import TriggerSearch, recover_triggers
 from rnp_core.stages.unlearn import UnlearnResult, unlearn, with_clean_statistics
-from rnp_core.stages.verdict import judge
+from rnp_core.stages.verdict import Judgement, judge
 from rnp_core.version import VERSION
 
 STAGES = (
@@ -190,6 +195,10 @@ def _scan(
         )
         or ()
     )
+    universal = search.universal if search else None
+    wandering = (
+        weigh_universal(universal, found["patch"], weights=config.weights) if universal else None
+    )
     names = [suspect.class_name(label) for label in range(suspect.num_classes)]
     right = predict(suspect, defense_set.images) == defense_set.labels
     judgement = judge(
@@ -199,17 +208,27 @@ def _scan(
         clean_accuracy=float(right.float().mean()),
         collapsed=bool(unlearned and unlearned.collapsed),
         config=config,
+        universal=wandering,
     )
     findings.extend(judgement.findings)
     suspected = judgement.suspected_target_labels
 
-    removal = _remove(log, suspect, recovered, fit, suspected, labels, found, config, on_progress)
+    removal = _remove(
+        log, suspect, recovered, fit, judgement, labels, search, config, on_progress
+    )
     repaired = removal.model if removal and removal.changed else None
     scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
     shown = _shown_triggers(search, labels, suspected, config) if search else []
     triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
+    universal_rows = [
+        UniversalRow(wandering.norm_ratio, wandering.score, row)
+        for row in trigger_rows(
+            [universal] if universal else [], suspect, repaired, held_out, pictures
+        )
+        if wandering
+    ]
     attributions = log.run(
         "attributions",
         lambda: _explain(
@@ -227,7 +246,9 @@ def _scan(
         ),
     )
     removing = next(row for row in log.rows if row.name == "removal")
-    findings += removal_findings(suspected, removal, removing, triggers)
+    every_trigger = [*triggers, *(row.trigger for row in universal_rows)]
+    accused = bool(suspected) or judgement.target_depends_on_image
+    findings += removal_findings(accused, removal, removing, every_trigger)
     findings += screening_findings(search, suspect.num_classes)
     findings += sample_findings(scores)
     findings += failed_stage_findings(log.rows)
@@ -256,6 +277,7 @@ def _scan(
         samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
         sample_clean_scores=scores.clean_scores.tolist() if scores else [],
+        universal=next(iter(universal_rows), None),
         attributions=attributions.rows if attributions else [],
         stages=log.rows,
         curves=curves(unlearned, recovered, removal),
@@ -319,13 +341,14 @@ def _remove(
     model: SuspectModel,
     recovered: RecoverResult | None,
     fit: DefenseSet,
-    suspected: Sequence[int],
+    judgement: Judgement,
     labels: Sequence[LabelEvidence],
-    found: dict[str, tuple[RecoveredTrigger, ...]],
+    search: TriggerSearch | None,
     config: ScanConfig,
     on_progress: OnProgress,
 ) -> RemovalResult | None:
-    if not suspected:
+    suspected, wandering = judgement.suspected_target_labels, judgement.target_depends_on_image
+    if not suspected and not wandering:
         log.skip("removal", "no label is suspected, so nothing speaks for pruning")
         return None
     return log.run(
@@ -335,7 +358,8 @@ def _remove(
             recovered,
             fit,
             [labels[label] for label in suspected],
-            found,
+            search.by_kind if search else {},
+            universal=search.universal if search and wandering else None,
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
             min_flip_rate=config.weights.min_flip_rate,

@@ -123,6 +123,19 @@ class TriggerRow:
 
 
 @dataclass(frozen=True)
+class UniversalRow:
+    """A trigger that leads images of every class to any other one, as in an all-to-all backdoor.
+
+    ``norm_ratio`` is its size over the median size of triggers to a single label: above 1 on clean
+    models. Flip rates of ``trigger``, whose label is -1, are of images that the model gets right.
+    """
+
+    norm_ratio: float
+    score: float
+    trigger: TriggerRow
+
+
+@dataclass(frozen=True)
 class FilterRow:
     """One pruned filter."""
 
@@ -233,6 +246,7 @@ class ScanReport:
     files: dict[str, str]
     request: dict[str, Any] | None = None
     sample_clean_scores: list[float] = field(default_factory=list)
+    universal: UniversalRow | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

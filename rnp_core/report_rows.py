@@ -14,7 +14,7 @@ from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.evidence_pictures import draw_trigger
 from rnp_core.images import class_counts, content_sha256
 from rnp_core.inversion import RecoveredTrigger
-from rnp_core.metrics import predict, wilson_interval
+from rnp_core.metrics import flips, predict, wilson_interval
 from rnp_core.model import SuspectModel
 from rnp_core.report import (
     AccuracyFacts,
@@ -120,12 +120,10 @@ def trigger_rows(
     rows = []
     for trigger in triggers:
         paths = draw_trigger(trigger, held_out, pictures)
-        others = held_out.labels != trigger.label
-        labels = held_out.labels[others]
-        images = held_out.images[others]
-        triggered = trigger.apply(images) if len(images) else images
-        before = _hits(model, triggered, trigger.label)
-        after = before if repaired is None else _hits(repaired, triggered, trigger.label)
+        before, labels = flips(model, trigger, held_out)
+        after, labels_after = (
+            flips(repaired, trigger, held_out) if repaired else (before, labels)
+        )
         rows.append(
             TriggerRow(
                 label=trigger.label,
@@ -137,17 +135,10 @@ def trigger_rows(
                 pattern_png=paths.pattern_png,
                 preview_png=paths.preview_png,
                 flip_rate_per_class=_per_class(before, labels, model.num_classes),
-                flip_rate_per_class_repaired=_per_class(after, labels, model.num_classes),
+                flip_rate_per_class_repaired=_per_class(after, labels_after, model.num_classes),
             )
         )
     return rows
-
-
-def _hits(model: SuspectModel, triggered: Tensor, label: int) -> Tensor:
-    """``(N,)`` bool, whether each triggered image is predicted as ``label``."""
-    if len(triggered) == 0:
-        return torch.zeros(0, dtype=torch.bool)
-    return predict(model, triggered) == label
 
 
 def _share(hits: Tensor) -> float:

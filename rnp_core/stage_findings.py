@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rnp_core.inversion import ANY_LABEL
 from rnp_core.metrics import wilson_interval
 from rnp_core.report import Finding, Severity, StageRow, TriggerRow
 from rnp_core.stages.removal import RemovalResult
@@ -16,7 +17,7 @@ STILL_WORKS = 0.5
 
 
 def removal_findings(
-    suspected: Sequence[int],
+    accused: bool,
     removal: RemovalResult | None,
     stage: StageRow,
     triggers: Sequence[TriggerRow],
@@ -24,11 +25,11 @@ def removal_findings(
     """What happened to the model, and a warning where it is not repaired.
 
     Args:
-        suspected: labels that the verdict names; without any, nothing was to be removed.
+        accused: whether the verdict names a backdoor; without one, nothing was to be removed.
         stage: how the removal stage ended.
         triggers: rows of the report.
     """
-    if not suspected:
+    if not accused:
         return []
     if removal is None or not removal.changed:
         reason = f"the stage {stage.status}: {stage.detail}" if removal is None else (
@@ -62,7 +63,12 @@ def removal_findings(
             "high",
             "removal",
             f"The recovered {row.kind} trigger still sends {row.flip_rate_repaired:.0%} of the "
-            f"images of other classes to label {row.label} after the removal.",
+            + (
+                "images to another class "
+                if row.label == ANY_LABEL
+                else f"images of other classes to label {row.label} "
+            )
+            + "after the removal.",
             {"label": row.label, "kind": row.kind, "flip_rate_repaired": row.flip_rate_repaired},
             "RNP008",
         )

@@ -156,6 +156,17 @@ RULES: tuple[Rule, ...] = (
         "Repair what the message names, and scan again if you need that evidence.",
     ),
     Rule(
+        "RNP010",
+        "backdoor-any-target",
+        "critical",
+        "The model behaves as if its backdoor had a target that depends on the image.",
+        "Do not use the model; ask where it came from, and use the repaired one only after "
+        "checking it on your own test images.",
+        ("AML.T0018.000", "AML.T0043.004"),
+        ("ML10",),
+        ("CWE-506",),
+    ),
+    Rule(
         "RNP101",
         "unsafe-global",
         "critical",

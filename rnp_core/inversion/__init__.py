@@ -1,6 +1,22 @@
 """Trigger inversion: the engine and the kinds of triggers that it knows."""
 
-from rnp_core.inversion.engine import InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion.engine import (
+    ANY_LABEL,
+    InversionConfig,
+    RecoveredTrigger,
+    invert,
+    trigger_hits,
+    trigger_loss,
+)
 from rnp_core.inversion.kinds import KINDS, TriggerKind
 
-__all__ = ["KINDS", "InversionConfig", "RecoveredTrigger", "TriggerKind", "invert"]
+__all__ = [
+    "ANY_LABEL",
+    "KINDS",
+    "InversionConfig",
+    "RecoveredTrigger",
+    "TriggerKind",
+    "trigger_hits",
+    "invert",
+    "trigger_loss",
+]

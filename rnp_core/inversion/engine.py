@@ -22,6 +22,9 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
 
+ANY_LABEL = -1
+"""In place of a label: any class but the one that the model sees without the trigger."""
+
 _CHECKED = 96
 """Images, evenly spaced, on which the flip rate of a finished trigger is measured at most. A fixed
 number, because every new batch size costs the convolution library a set-up."""
@@ -53,10 +56,11 @@ class RecoveredTrigger:
     """A recovered trigger of one label.
 
     Attributes:
-        label: class that it leads to.
+        label: class that it leads to, or :data:`ANY_LABEL`.
         kind: "patch", "additive" or "warp".
         size: in the unit of its kind: pixels, or percent; see ``rnp_core.inversion.kinds``.
-        flip_rate: share of clean images of other classes that it sends to ``label``; [0, 1].
+        flip_rate: share of clean images of other classes that it sends to ``label``, or of all
+            images whose predicted class it changes; [0, 1].
         trigger_mask: ``(1, H, W)`` in [0, 1], where it acts.
         trigger_pattern: ``(C, H, W)`` in [0, 1], what it shows; amplified for additive triggers.
         parameters: free parameters of the kind, each ``(1, ...)``.
@@ -91,6 +95,8 @@ def invert(
     the flip rate that it reaches.
 
     Args:
+        labels: classes, or :data:`ANY_LABEL` for a trigger that leads away from the predicted
+            class, wherever to.
         kind: a name in ``rnp_core.inversion.kinds.KINDS``.
 
     Returns:
@@ -103,12 +109,13 @@ def invert(
     """
     if kind not in KINDS:
         raise ConfigError(f"expected a kind among {', '.join(KINDS)}, got {kind!r}")
-    if not labels or not 0 <= min(labels) <= max(labels) < model.num_classes:
+    if not labels or not ANY_LABEL <= min(labels) <= max(labels) < model.num_classes:
         raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
     network = fold_batch_norms(model, defense_set.images[:2])
     device, pixels = model.device, defense_set.images.to(model.device)
+    seen = predict(network, defense_set.images)
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels), device=device).repeat_interleave(batch)
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
@@ -126,11 +133,12 @@ def invert(
     for step in range(config.steps):
         drawn = [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
         images = pixels[torch.cat(drawn)].view(count, batch, *model.input_shape)
+        sources = seen[torch.cat(drawn)].to(device)
         logits = network(family.apply(parameters, images).flatten(0, 1))
-        error = F.cross_entropy(logits, targets, reduction="none").view(count, batch).mean(1)
+        error = trigger_loss(logits, targets, sources).view(count, batch).mean(1)
         size = family.size(parameters)
         gradients = torch.autograd.grad((error + weight * size).sum(), parameters)
-        hit = (logits.argmax(1) == targets).float().view(count, batch).mean(1)
+        hit = trigger_hits(logits.argmax(1), targets, sources).float().view(count, batch).mean(1)
         with torch.no_grad():
             flips = hit if step == 0 else 0.7 * flips + 0.3 * hit
             works = flips >= config.goal
@@ -149,13 +157,41 @@ def invert(
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):
         kept[failed] = parameter.detach()[failed]
-    return _collect(network, defense_set, labels, kind, [kept.cpu() for kept in best])
+    return _collect(network, defense_set, seen, labels, kind, [kept.cpu() for kept in best])
+
+
+def trigger_loss(logits: Tensor, targets: Tensor, sources: Tensor) -> Tensor:
+    """The loss that a trigger lowers, ``(N,)``: cross-entropy to its target, or, towards
+    :data:`ANY_LABEL`, minus the log of the chance that the answer is not the source.
+
+    Args:
+        logits: ``(N, K)`` of triggered images.
+        targets: ``(N,)`` classes or :data:`ANY_LABEL`.
+        sources: ``(N,)`` classes without the trigger.
+    """
+    aimed = F.cross_entropy(logits, targets.clamp_min(0), reduction="none")
+    own = sources.unsqueeze(1)
+    others = logits.scatter(1, own, float("-inf")).logsumexp(1)
+    away = F.softplus(logits.gather(1, own).squeeze(1) - others)
+    return torch.where(targets == ANY_LABEL, away, aimed)
+
+
+def trigger_hits(predicted: Tensor, targets: Tensor | int, sources: Tensor) -> Tensor:
+    """Whether a trigger reached what it is for, ``(N,)`` bool.
+
+    Args:
+        predicted: ``(N,)`` classes of triggered images.
+        targets, sources: as in :func:`trigger_loss`.
+    """
+    aimless = torch.as_tensor(targets, device=predicted.device) == ANY_LABEL
+    return torch.where(aimless, predicted != sources, predicted == targets)
 
 
 @torch.no_grad()
 def _collect(
     network: SuspectModel,
     defense_set: DefenseSet,
+    seen: Tensor,
     labels: Sequence[int],
     kind: str,
     parameters: list[Tensor],
@@ -166,16 +202,17 @@ def _collect(
     triggers = []
     for row, label in enumerate(labels):
         own = [parameter[row : row + 1].clone() for parameter in parameters]
-        others = defense_set.images[defense_set.labels != label]
+        others = torch.nonzero(defense_set.labels != label).flatten()
         count = min(_CHECKED, len(others))
         others = others[torch.linspace(0, len(others) - 1, count).long()]
-        predicted = predict(network, family.apply(own, others.unsqueeze(0))[0])
+        triggered = family.apply(own, defense_set.images[others].unsqueeze(0))[0]
+        reached = trigger_hits(predict(network, triggered), label, seen[others])
         triggers.append(
             RecoveredTrigger(
                 label=label,
                 kind=kind,
                 size=float(sizes[row]),
-                flip_rate=float((predicted == label).float().mean()),
+                flip_rate=float(reached.float().mean()),
                 trigger_mask=masks[row],
                 trigger_pattern=patterns[row],
                 parameters=own,

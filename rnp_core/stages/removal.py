@@ -49,12 +49,13 @@ def remove_backdoor(
     suspected: Sequence[LabelEvidence],
     found: Mapping[str, Sequence[RecoveredTrigger]],
     *,
+    universal: RecoveredTrigger | None = None,
     pruning: PruneConfig = PruneConfig(),
     repairing: RepairConfig | None = RepairConfig(),
     min_flip_rate: float = ScoreWeights().min_flip_rate,
     on_progress: OnProgress = ignore_progress,
 ) -> RemovalResult:
-    """Remove the backdoors towards the suspected labels; without any, the model stays as it is.
+    """Remove the backdoors that are suspected; without any, the model stays as it is.
 
     Against each label goes the kind of trigger that accused it. While the model is repaired, a
     trigger may grow to the median size over all labels of its kind: what an innocent label takes.
@@ -64,6 +65,7 @@ def remove_backdoor(
             leaves pruning out.
         suspected: evidence of the suspected labels.
         found: kind to recovered triggers of all labels.
+        universal: a suspicious trigger to any other class; its limit is what one label takes.
         repairing: None leaves the repair step out.
         min_flip_rate: from which a trigger works, as in the evidence.
     """
@@ -72,6 +74,8 @@ def remove_backdoor(
         for row in suspected
         if row.kind
     ]
+    if universal is not None:
+        chosen.append(universal)
     if recovered is None:
         pruned = PruneResult(model.copy(), (), (), False)
     else:

@@ -20,7 +20,7 @@ from torch import Tensor
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError
 from rnp_core.fold import fold_batch_norms
-from rnp_core.inversion import KINDS, RecoveredTrigger
+from rnp_core.inversion import KINDS, RecoveredTrigger, trigger_loss
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
@@ -162,10 +162,9 @@ class _Opponent:
         images = self._pixels[drawn].view(self._copies, self._each, *model.input_shape)
         logits = model(self._kind.apply(self._parameters, images).flatten(0, 1))
         excess = F.relu(self._kind.size(self._parameters) / self._limit - 1)
-        loss = (
-            self._copies * F.cross_entropy(logits, torch.full_like(logits.argmax(1), self._label))
-            + _SIZE_PENALTY * excess.sum()
-        )
+        goals = torch.full((count,), self._label, device=logits.device)
+        error = trigger_loss(logits, goals, self._labels[drawn].to(logits.device)).mean()
+        loss = self._copies * error + _SIZE_PENALTY * excess.sum()
         gradients = torch.autograd.grad(loss, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -46,12 +46,13 @@ class ScoreWeights:
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
+    universal: float = 4.0  # per unit of -ln of UniversalEvidence.norm_ratio
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
         check_range(self, "min_flip_rate", 0, 1)
         check_range(self, "bias", -100, 100)
-        for name in ("outlier", "share", "share_without_norm", "margin"):
+        for name in ("outlier", "share", "share_without_norm", "margin", "universal"):
             check_range(self, name, 0, 100)
 
 
@@ -84,6 +85,40 @@ class LabelEvidence:
     size_outlier: float
     margin_ratio: float
     score: float
+
+
+@dataclass(frozen=True)
+class UniversalEvidence:
+    """What a trigger to any other class says.
+
+    Attributes:
+        norm_ratio: its effective size / median size of the triggers to one label. On clean models
+            it is above 1: one patch hardly changes the answer to every image.
+        score: chance that the model has a backdoor whose target depends on the image; [0, 1].
+    """
+
+    norm_ratio: float
+    score: float
+
+
+def weigh_universal(
+    trigger: RecoveredTrigger,
+    triggers: Sequence[RecoveredTrigger],
+    *,
+    weights: ScoreWeights = ScoreWeights(),
+) -> UniversalEvidence | None:
+    """Compare a trigger to any other class with those to single labels, all of one kind.
+
+    Returns:
+        None with triggers for fewer than :data:`COMPARED_AT_LEAST` labels, whose median says
+        little.
+    """
+    if len({other.label for other in triggers}) < COMPARED_AT_LEAST:
+        return None
+    size = effective_size(trigger, min_flip_rate=weights.min_flip_rate)
+    ratio = size / typical_size(triggers)
+    logit = weights.bias - weights.universal * math.log(ratio)
+    return UniversalEvidence(ratio, 1 / (1 + math.exp(-logit)))
 
 
 def weigh_labels(

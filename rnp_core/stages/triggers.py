@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
@@ -38,10 +38,13 @@ class TriggerSearch:
         by_kind: kind to triggers, in the order in which they were recovered.
         screened: patches of the short first round, for labels that are not in ``by_kind``. Cut
             short they are larger than need be, so no evidence, only something to look at.
+        universal: a patch that leads every image to any other class; None where a single label is
+            suspicious enough.
     """
 
     by_kind: dict[str, tuple[RecoveredTrigger, ...]]
     screened: tuple[RecoveredTrigger, ...] = ()
+    universal: RecoveredTrigger | None = None
 
 
 def recover_triggers(
@@ -61,7 +64,8 @@ def recover_triggers(
     """Recover triggers: patches for all labels, and a second look only where these leave doubt.
 
     The second look starts patches again for a label that draws a large unlearned share, since a
-    start may be unlucky. Then it inverts additive and warp triggers, and patches once more, for the
+    start may be unlucky. Then it looks for a patch that leads to any other class, as in an
+    all-to-all attack, and inverts additive and warp triggers, and patches once more, for the
     leading labels and a control group.
 
     Args:
@@ -115,6 +119,10 @@ def recover_triggers(
     again = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
+    wide = dataclasses.replace(config, batch_size=2 * config.batch_size)
+    (universal,) = invert(
+        model, defense_set, [ANY_LABEL], kind="patch", config=wide, on_progress=on_progress
+    )
     for kind, settings in _second_looks(config):
         current = scores(found)
         highest = float(current.max())
@@ -125,7 +133,7 @@ def recover_triggers(
         ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
-    return TriggerSearch(found, screened)
+    return TriggerSearch(found, screened, universal)
 
 
 def _second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:

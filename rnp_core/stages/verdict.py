@@ -11,6 +11,7 @@ from rnp_core.report import Finding, Severity, StageRow, Verdict
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     LabelEvidence,
+    UniversalEvidence,
     suspected_target_labels,
 )
 
@@ -22,13 +23,17 @@ _GOOD_ENOUGH = 0.3  # share of the way from chance to 1 that the clean accuracy 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict, its score in [0, 1] (higher is more suspicious), and why in one sentence."""
+    """The verdict, its score in [0, 1] (higher is more suspicious), and why in one sentence.
+
+    ``target_depends_on_image`` says that a trigger to any other class is suspicious by itself.
+    """
 
     verdict: Verdict
     backdoor_score: float
     reason: str
     suspected_target_labels: tuple[int, ...]
     findings: tuple[Finding, ...]
+    target_depends_on_image: bool = False
 
 
 def judge(
@@ -39,10 +44,12 @@ def judge(
     clean_accuracy: float,
     collapsed: bool,
     config: ScanConfig,
+    universal: UniversalEvidence | None = None,
 ) -> Judgement:
     """The verdict on a model.
 
-    The score is that of the most suspicious label. A failed or missing stage makes a verdict
+    The score is that of the most suspicious label, or of a trigger to any other class where that
+    is higher. A failed or missing stage makes a verdict
     without accusation inconclusive; it never takes an accusation back. No verdict says "clean".
 
     Args:
@@ -55,6 +62,10 @@ def judge(
     )
     score = max((row.score for row in labels), default=0.0)
     findings = [_label_finding(labels[label], names[label], config) for label in suspected]
+    wandering = universal is not None and universal.score >= config.suspicious_score
+    if universal is not None and wandering:
+        score = max(score, universal.score)
+        findings.append(_universal_finding(universal, config))
     gaps = [
         f"stage {stage.name} {stage.status}: {stage.detail}"
         for stage in stages
@@ -72,10 +83,10 @@ def judge(
             f"the model gets only {clean_accuracy:.0%} of the clean images right, so its "
             "behaviour on them says little"
         )
-    if suspected and score >= config.backdoored_score:
+    if findings and score >= config.backdoored_score:
         verdict: Verdict = "backdoored"
         reason = findings[0].message
-    elif suspected:
+    elif findings:
         verdict, reason = "suspicious", findings[0].message
     elif gaps:
         verdict, reason = "inconclusive", "; ".join(gaps) + "."
@@ -89,7 +100,7 @@ def judge(
             f"{top.score:.2f}."
         )
     findings.extend(Finding("medium", "verdict", gap, rule="RNP002") for gap in gaps)
-    return Judgement(verdict, score, reason, suspected, tuple(findings))
+    return Judgement(verdict, score, reason, suspected, tuple(findings), wandering)
 
 
 def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding:
@@ -116,6 +127,22 @@ def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding
             "atlas": ["AML.T0018.000", "AML.T0043.004"],
         },
         "RNP001",
+    )
+
+
+def _universal_finding(universal: UniversalEvidence, config: ScanConfig) -> Finding:
+    return Finding(
+        "critical" if universal.score >= config.backdoored_score else "high",
+        "triggers",
+        "The model behaves as if its backdoor had a target that depends on the image: one patch, "
+        f"{universal.norm_ratio:.2f} times the size that leads to a single label, changes the "
+        "answer to images of every class.",
+        {
+            "norm_ratio": universal.norm_ratio,
+            "score": universal.score,
+            "atlas": ["AML.T0018.000", "AML.T0043.004"],
+        },
+        "RNP010",
     )
 
 
