@@ -28,6 +28,10 @@ MARGIN_SPREAD = 0.20
 COMPARED_AT_LEAST = 3
 """Labels of a kind below which no size is typical: of two, either is far from the median."""
 
+UNIVERSAL_UP_TO = 64
+"""Classes up to which a small trigger to any other one is unusual; the more there are, the closer
+is the next one."""
+
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
 _STEEPNESS = 4
@@ -46,12 +50,14 @@ class ScoreWeights:
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
-    universal: float = 4.0  # per unit of -ln of UniversalEvidence.norm_ratio
+    universal_bias: float = -3.5  # of a trigger to any other class
+    universal: float = 5.0  # per unit of -ln of UniversalEvidence.norm_ratio
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
         check_range(self, "min_flip_rate", 0, 1)
         check_range(self, "bias", -100, 100)
+        check_range(self, "universal_bias", -100, 100)
         for name in ("outlier", "share", "share_without_norm", "margin", "universal"):
             check_range(self, name, 0, 100)
 
@@ -93,7 +99,8 @@ class UniversalEvidence:
 
     Attributes:
         norm_ratio: its effective size / median size of the triggers to one label. On clean models
-            it is above 1: one patch hardly changes the answer to every image.
+            of ten classes it is about 1 or more, of 43 from 0.7: one patch hardly changes the
+            answer to every image.
         score: chance that the model has a backdoor whose target depends on the image; [0, 1].
     """
 
@@ -117,7 +124,7 @@ def weigh_universal(
         return None
     size = effective_size(trigger, min_flip_rate=weights.min_flip_rate)
     ratio = size / typical_size(triggers)
-    logit = weights.bias - weights.universal * math.log(ratio)
+    logit = weights.universal_bias - weights.universal * math.log(ratio)
     return UniversalEvidence(ratio, 1 / (1 + math.exp(-logit)))
 
 

@@ -14,7 +14,12 @@ from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, inv
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
-from rnp_core.stages.target_label import ScoreWeights, weigh_labels
+from rnp_core.stages.target_label import (
+    UNIVERSAL_UP_TO,
+    ScoreWeights,
+    weigh_labels,
+    weigh_universal,
+)
 
 SCREENED_FROM = 20
 """With more labels than this, a short first round picks those that get a full patch inversion."""
@@ -39,7 +44,7 @@ class TriggerSearch:
         screened: patches of the short first round, for labels that are not in ``by_kind``. Cut
             short they are larger than need be, so no evidence, only something to look at.
         universal: a patch that leads every image to any other class; None where a single label is
-            suspicious enough.
+            suspicious enough, or there are too many classes for it to say something.
     """
 
     by_kind: dict[str, tuple[RecoveredTrigger, ...]]
@@ -119,10 +124,15 @@ def recover_triggers(
     again = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
-    wide = dataclasses.replace(config, batch_size=2 * config.batch_size)
-    (universal,) = invert(
-        model, defense_set, [ANY_LABEL], kind="patch", config=wide, on_progress=on_progress
-    )
+    universal = None
+    if model.num_classes <= UNIVERSAL_UP_TO:
+        wide = dataclasses.replace(config, batch_size=2 * config.batch_size)
+        (universal,) = invert(
+            model, defense_set, [ANY_LABEL], kind="patch", config=wide, on_progress=on_progress
+        )
+        evidence = weigh_universal(universal, found["patch"], weights=weights)
+        if evidence and evidence.score >= enough_score:
+            return TriggerSearch(found, screened, universal)
     for kind, settings in _second_looks(config):
         current = scores(found)
         highest = float(current.max())
@@ -130,6 +140,9 @@ def recover_triggers(
             break
         if kind == "patch" and used_batch_statistics and highest < doubtful_score:
             break
+        if kind == "patch" and not used_batch_statistics:
+            look(kind, labels, settings)  # nothing else tells which labels deserve it
+            continue
         ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)

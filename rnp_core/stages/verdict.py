@@ -62,7 +62,12 @@ def judge(
     )
     score = max((row.score for row in labels), default=0.0)
     findings = [_label_finding(labels[label], names[label], config) for label in suspected]
-    wandering = universal is not None and universal.score >= config.suspicious_score
+    enough = max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names)))
+    wandering = (
+        universal is not None
+        and universal.score >= config.suspicious_score
+        and clean_accuracy >= enough  # anything misleads a network that knows little
+    )
     if universal is not None and wandering:
         score = max(score, universal.score)
         findings.append(_universal_finding(universal, config))
@@ -78,7 +83,7 @@ def judge(
             f"the model has {len(names)} classes, and with fewer than {COMPARED_AT_LEAST} no size "
             "of a trigger is typical, so that none can stand out"
         )
-    if clean_accuracy < max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names))):
+    if clean_accuracy < enough:
         gaps.append(
             f"the model gets only {clean_accuracy:.0%} of the clean images right, so its "
             "behaviour on them says little"
