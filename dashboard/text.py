@@ -31,7 +31,12 @@ def chart_text(text: object, *, most: int = 60) -> str:
 
 
 def label_name(label: int, names: list[str]) -> str:
-    """A label for people: "3 (stop)", or "3" where it has no name. Untrusted text."""
+    """A label for people: "3 (stop)", or "3" where it has no name. Untrusted text.
+
+    The label -1 of a trigger stands for any other class.
+    """
+    if label < 0:
+        return "any other class"
     name = names[label] if 0 <= label < len(names) else ""
     return f"{label} ({name})" if name and name != str(label) else str(label)
 

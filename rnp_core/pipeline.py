@@ -195,9 +195,10 @@ def _scan(
         )
         or ()
     )
-    universal = search.universal if search else None
     wandering = (
-        weigh_universal(universal, found["patch"], weights=config.weights) if universal else None
+        weigh_universal(search.universal, found["patch"], weights=config.weights)
+        if search and search.universal
+        else None
     )
     names = [suspect.class_name(label) for label in range(suspect.num_classes)]
     right = predict(suspect, defense_set.images) == defense_set.labels
@@ -220,15 +221,8 @@ def _scan(
     scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
-    shown = _shown_triggers(search, labels, suspected, config) if search else []
+    shown = _shown_triggers(search, labels, judgement, config) if search else []
     triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
-    universal_rows = [
-        UniversalRow(wandering.norm_ratio, wandering.score, row)
-        for row in trigger_rows(
-            [universal] if universal else [], suspect, repaired, held_out, pictures
-        )
-        if wandering
-    ]
     attributions = log.run(
         "attributions",
         lambda: _explain(
@@ -246,9 +240,7 @@ def _scan(
         ),
     )
     removing = next(row for row in log.rows if row.name == "removal")
-    every_trigger = [*triggers, *(row.trigger for row in universal_rows)]
-    accused = bool(suspected) or judgement.target_depends_on_image
-    findings += removal_findings(accused, removal, removing, every_trigger)
+    findings += removal_findings(judgement.accuses, removal, removing, triggers)
     findings += screening_findings(search, suspect.num_classes)
     findings += sample_findings(scores)
     findings += failed_stage_findings(log.rows)
@@ -277,7 +269,7 @@ def _scan(
         samples=sample_rows(suspects, scores),
         sample_threshold=scores.threshold if scores else None,
         sample_clean_scores=scores.clean_scores.tolist() if scores else [],
-        universal=next(iter(universal_rows), None),
+        universal=UniversalRow(wandering.norm_ratio, wandering.score) if wandering else None,
         attributions=attributions.rows if attributions else [],
         stages=log.rows,
         curves=curves(unlearned, recovered, removal),
@@ -347,8 +339,7 @@ def _remove(
     config: ScanConfig,
     on_progress: OnProgress,
 ) -> RemovalResult | None:
-    suspected, wandering = judgement.suspected_target_labels, judgement.target_depends_on_image
-    if not suspected and not wandering:
+    if not judgement.accuses:
         log.skip("removal", "no label is suspected, so nothing speaks for pruning")
         return None
     return log.run(
@@ -357,9 +348,9 @@ def _remove(
             model,
             recovered,
             fit,
-            [labels[label] for label in suspected],
+            [labels[label] for label in judgement.suspected_target_labels],
             search.by_kind if search else {},
-            universal=search.universal if search and wandering else None,
+            universal=search.universal if search and judgement.target_depends_on_image else None,
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
             min_flip_rate=config.weights.min_flip_rate,
@@ -397,14 +388,15 @@ def _triage(
 def _shown_triggers(
     search: TriggerSearch,
     labels: Sequence[LabelEvidence],
-    suspected: Sequence[int],
+    judgement: Judgement,
     config: ScanConfig,
 ) -> list[RecoveredTrigger]:
     """Triggers for the report, most suspicious label first: every kind for suspected labels, the
     kind that speaks loudest for the others, and that of the short first round for labels which got
-    no more; first of a label is the one that its score rests on.
+    no more; first of a label is the one that its score rests on. One to any other class comes
+    before all where it alone accuses the model, and last where labels do too.
     """
-    found, shown = search.by_kind, []
+    found, shown, suspected = search.by_kind, [], judgement.suspected_target_labels
     for row in sorted(labels, key=lambda row: (-row.score, row.label)):
         kinds = [k for k, triggers in found.items() if any(t.label == row.label for t in triggers)]
         kinds.sort(key=lambda kind: kind != row.kind)
@@ -414,6 +406,8 @@ def _shown_triggers(
         ]
         if not kinds:
             shown += [trigger for trigger in search.screened if trigger.label == row.label]
+    if search.universal and judgement.target_depends_on_image:
+        shown.insert(len(shown) if suspected else 0, search.universal)
     return shown
 
 

@@ -106,8 +106,8 @@ class LabelRow:
 class TriggerRow:
     """One recovered trigger and the pictures of it, as paths relative to the report.
 
-    Flip rates are shares of held-out clean images of other classes; the lists have an entry for
-    every class, None where there is no image.
+    The label -1 stands for any other class. Flip rates are shares of held-out clean images of other
+    classes; the lists have an entry for every class, None where there is no image.
     """
 
     label: int
@@ -124,15 +124,14 @@ class TriggerRow:
 
 @dataclass(frozen=True)
 class UniversalRow:
-    """A trigger that leads images of every class to any other one, as in an all-to-all backdoor.
+    """What a trigger that leads images of every class to any other one says.
 
-    ``norm_ratio`` is its size over the median size of triggers to a single label: above 1 on clean
-    models. Flip rates of ``trigger``, whose label is -1, are of images that the model gets right.
+    ``norm_ratio`` is its size over the median size of triggers to a single label. Where it accuses
+    the model, its :class:`TriggerRow` has the label -1.
     """
 
     norm_ratio: float
     score: float
-    trigger: TriggerRow
 
 
 @dataclass(frozen=True)
@@ -248,6 +247,11 @@ class ScanReport:
     sample_clean_scores: list[float] = field(default_factory=list)
     universal: UniversalRow | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def target_depends_on_image(self) -> bool:
+        """Whether a trigger to any other class accuses the model, as in an all-to-all backdoor."""
+        return any(row.label < 0 for row in self.triggers)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity become None."""

@@ -54,13 +54,16 @@ def render(
 
 
 def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
-    if not report.suspected_target_labels:
+    if not (report.suspected_target_labels or report.target_depends_on_image):
         return
-    label = report.suspected_target_labels[0]
-    name = plain(label_name(label, report.model.class_names))
     st.header("What we found", anchor=False)
+    if report.suspected_target_labels:
+        label = report.suspected_target_labels[0]
+        effect = f"images of other classes **{plain(label_name(label, report.model.class_names))}**"
+    else:
+        effect = "images of every class **something else**"
     st.markdown(
-        f"With the change in the second picture, the model calls images of other classes **{name}**"
+        f"With the change in the second picture, the model calls {effect}"
         + (f" in {percent(report.accuracy.flip_rate_before)} of our tests."
            if report.accuracy.flip_rate_before is not None else ".")
     )

@@ -23,7 +23,7 @@ def render_choice(report: ScanReport, names: Sequence[str], options: Mapping[str
 
     def title(name: str) -> str:
         row = rows[name]
-        sign = " ⚑" if row.label in suspected else ""
+        sign = " ⚑" if row.label < 0 or row.label in suspected else ""
         return f"{label_name(row.label, classes)} · {row.kind}{sign}"
 
     st.selectbox("Trigger, the most suspicious label first", list(names), format_func=title,

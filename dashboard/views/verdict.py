@@ -112,11 +112,15 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
         pictures: the image as it is and with the trigger, PNG; empty where there is none.
     """
     names = report.model.class_names
+    accused = bool(report.suspected_target_labels) or report.target_depends_on_image
     with st.container(border=True, gap="small", height="stretch"):
         if report.suspected_target_labels:
             st.caption("Suspected target label")
             st.markdown(f"### {plain(label_name(report.suspected_target_labels[0], names))}",
                         anchors=False)
+        elif report.target_depends_on_image:
+            st.caption("Suspected target label")
+            st.markdown("### Depends on the image", anchors=False)
         elif report.labels:
             top = max(report.labels, key=lambda row: row.score)
             st.caption("Most suspicious label, below the threshold")
@@ -126,18 +130,23 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
             left.image(pictures[0], width="stretch", caption="an image", alt="A clean image")
             right.image(
                 pictures[1], width="stretch", alt="The same image with the recovered trigger",
-                caption="with the recovered trigger" if report.suspected_target_labels
+                caption="with the recovered trigger" if accused
                 else "with the smallest trigger found",
             )
-            if report.suspected_target_labels and report.accuracy.flip_rate_before is not None:
+            if accused and report.accuracy.flip_rate_before is not None:
+                effect = (
+                    "images of other classes into this label."
+                    if report.suspected_target_labels
+                    else "images into another class."
+                )
                 st.markdown(
                     f"It turns {percent(report.accuracy.flip_rate_before)} of the held-out clean "
-                    "images of other classes into this label."
+                    + effect
                 )
             link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
                  tab="triggers")
         flagged = sum(row.flagged for row in report.samples)
-        if flagged and report.suspected_target_labels:
+        if flagged and accused:
             st.markdown(f"Of {count(len(report.samples), 'suspect image')}, {flagged:,} "
                         f"{'is' if flagged == 1 else 'are'} flagged.")
             link("verdict", "See the suspect images", icon=":material/arrow_forward:", scan=job.id,

@@ -16,7 +16,9 @@ def write_card(run: RunFolder) -> bytes:
     said = words(report)
     model, accuracy = report.model, report.accuracy
     names = model.class_names
-    suspected = ", ".join(_label(label, names) for label in report.suspected_target_labels)
+    targets = [_label(label, names) for label in report.suspected_target_labels]
+    targets += ["depends on the image"] if report.target_depends_on_image else []
+    suspected = ", ".join(targets)
     facts = (
         ("Verdict", f"**{said.title}**, score {number(report.backdoor_score)} of 1"),
         ("Reason", markdown(report.verdict_reason, most=900)),

@@ -78,7 +78,10 @@ def label_name(report: ScanReport, label: int, *, most: int = 40) -> str:
     """``"5 (no entry)"``, or the number alone where the name says no more.
 
     A name in a script that runs from right to left is isolated, so that the number stays in front.
+    The label -1 of a trigger stands for any other class.
     """
+    if label < 0:
+        return "any other class"
     names = report.model.class_names
     name = shown(names[label], most=most) if 0 <= label < len(names) else str(label)
     if name == str(label):
@@ -210,7 +213,8 @@ def _pruning(report: ScanReport) -> Figure | None:
 
 
 def _flips(report: ScanReport) -> Figure | None:
-    if not (report.suspected_target_labels and report.triggers):
+    accused = report.suspected_target_labels or report.target_depends_on_image
+    if not (accused and report.triggers):
         return None
     row = report.triggers[0]
     classes = [i for i, rate in enumerate(row.flip_rate_per_class) if rate is not None]

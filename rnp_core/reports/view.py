@@ -138,8 +138,9 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
     filters = sorted(report.pruned_filters, key=lambda row: row.mask_value)
     labels = sorted(report.labels, key=lambda row: -row.score)
     suspected = set(report.suspected_target_labels)
-    leading = [r for i, r in enumerate(report.triggers) if i == 0 or r.label in suspected]
-    others = [r for i, r in enumerate(report.triggers) if i > 0 and r.label not in suspected]
+    accused = suspected | {-1}  # a trigger to any other class
+    leading = [r for i, r in enumerate(report.triggers) if i == 0 or r.label in accused]
+    others = [r for i, r in enumerate(report.triggers) if i > 0 and r.label not in accused]
     attributed = _attributions(report, book)
     samples = [SampleView(row, book.thumbnail(row.index)) for row in suspicion[:most_samples]]
     findings = ruled_findings(report)
@@ -147,7 +148,7 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
     return ReportView(
         report=report,
         words=words(report),
-        targets=[label_name(report, label) for label in report.suspected_target_labels[:6]],
+        targets=_targets(report),
         failed=[shown(s.name, most=30) for s in stages if s.status == "failed"],
         low=_unit(report.config.get("suspicious_score"), 0.5),
         high=_unit(report.config.get("backdoored_score"), 0.8),
@@ -172,6 +173,11 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
 
 def _chosen(rows: list[LabelRow] | list[FilterRow], most: int) -> Chosen:
     return Chosen(rows[:most], len(rows))
+
+
+def _targets(report: ScanReport) -> list[str]:
+    named = [label_name(report, label) for label in report.suspected_target_labels[:6]]
+    return named + (["depends on the image"] if report.target_depends_on_image else [])
 
 
 def _pictured(report: ScanReport, rows: list[TriggerRow], book: PictureBook) -> Chosen:

@@ -35,6 +35,11 @@ class Judgement:
     findings: tuple[Finding, ...]
     target_depends_on_image: bool = False
 
+    @property
+    def accuses(self) -> bool:
+        """Whether there is a backdoor to remove."""
+        return bool(self.suspected_target_labels) or self.target_depends_on_image
+
 
 def judge(
     labels: Sequence[LabelEvidence],
