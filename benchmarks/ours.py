@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +14,6 @@ from rnp_core.data import SuspectSet
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.pipeline import scan
 from rnp_core.report import ScanReport
-from rnp_core.stage_store import open_stage_store
 
 Change = Callable[[ScanConfig], ScanConfig]
 
@@ -83,14 +80,7 @@ def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dic
     if defence.suspects is not None:
         ids = tuple(str(index) for index in range(len(defence.suspects)))
         suspects = SuspectSet(defence.suspects, ids)
-    with tempfile.TemporaryDirectory() as folder:
-        stages = Path(folder)
-        result = scan(
-            defence.model, defence.clean, suspects=suspects, config=config, stages=stages
-        )
-        store = open_stage_store(stages, defence.model, defence.clean, config)
-        search = store.load("triggers")
-        found = search.by_kind if search else {}
+    result = scan(defence.model, defence.clean, suspects=suspects, config=config)
     report = result.report
     samples = report.samples or None
     return {
@@ -100,7 +90,7 @@ def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dic
             labels=tuple(report.suspected_target_labels),
             repaired=result.repaired,
             pruned_filters=len(report.pruned_filters),
-            triggers=_triggers(report, found),
+            triggers=_triggers(result.triggers),
             sample_scores=_column([row.suspicion_score for row in samples]) if samples else None,
             sample_flags=_column([row.flagged for row in samples]) if samples else None,
             notes=_notes(report),
@@ -108,15 +98,11 @@ def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dic
     }
 
 
-def _triggers(
-    report: ScanReport, found: Mapping[str, tuple[RecoveredTrigger, ...]]
-) -> dict[int, RecoveredTrigger]:
-    """For every label the smallest trigger of the kind that speaks most against it."""
-    chosen = {}
-    for row in report.labels:
-        own = [t for t in found.get(row.kind, ()) if t.label == row.label]
-        if own:
-            chosen[row.label] = min(own, key=lambda trigger: trigger.size)
+def _triggers(shown: Sequence[RecoveredTrigger]) -> dict[int, RecoveredTrigger]:
+    """For every label the first trigger of the report, on which its score rests."""
+    chosen: dict[int, RecoveredTrigger] = {}
+    for trigger in shown:
+        chosen.setdefault(trigger.label, trigger)
     return chosen
 
 

@@ -89,12 +89,14 @@ class ScanResult:
         pictures: path relative to the report to PNG bytes.
         thumbnails: small pictures of the most suspicious images; see
             :func:`rnp_core.report_rows.thumbnails`. None without suspects.
+        triggers: the triggers of the report, in its order.
     """
 
     report: ScanReport
     repaired: SuspectModel
     pictures: dict[str, bytes]
     thumbnails: dict[str, np.ndarray] | None
+    triggers: tuple[RecoveredTrigger, ...] = ()
 
 
 def scan(
@@ -221,7 +223,8 @@ def _scan(
     scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
-    shown = _shown_triggers(search, labels, judgement, config) if search else []
+    strong = removal.triggers if removal else ()
+    shown = _shown_triggers(search, labels, judgement, strong, config) if search else []
     triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
     attributions = log.run(
         "attributions",
@@ -275,7 +278,7 @@ def _scan(
         curves=curves(unlearned, recovered, removal),
         files={},
     )
-    return ScanResult(report, cleaned, pictures, thumbnails(suspects, scores))
+    return ScanResult(report, cleaned, pictures, thumbnails(suspects, scores), tuple(shown))
 
 
 def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet, DefenseSet]:
@@ -351,6 +354,7 @@ def _remove(
             [labels[label] for label in judgement.suspected_target_labels],
             search.by_kind if search else {},
             universal=search.universal if search and judgement.target_depends_on_image else None,
+            inverting=config.invert_stage,
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
             min_flip_rate=config.weights.min_flip_rate,
@@ -389,12 +393,14 @@ def _shown_triggers(
     search: TriggerSearch,
     labels: Sequence[LabelEvidence],
     judgement: Judgement,
+    strong: Sequence[RecoveredTrigger],
     config: ScanConfig,
 ) -> list[RecoveredTrigger]:
     """Triggers for the report, most suspicious label first: every kind for suspected labels, the
     kind that speaks loudest for the others, and that of the short first round for labels which got
     no more; first of a label is the one that its score rests on. One to any other class comes
-    before all where it alone accuses the model, and last where labels do too.
+    before all where it alone accuses the model, and last where labels do too. Those in ``strong``
+    stand in for what they were made of.
     """
     found, shown, suspected = search.by_kind, [], judgement.suspected_target_labels
     for row in sorted(labels, key=lambda row: (-row.score, row.label)):
@@ -408,7 +414,8 @@ def _shown_triggers(
             shown += [trigger for trigger in search.screened if trigger.label == row.label]
     if search.universal and judgement.target_depends_on_image:
         shown.insert(len(shown) if suspected else 0, search.universal)
-    return shown
+    stand_ins = {(trigger.label, trigger.kind): trigger for trigger in strong}
+    return [stand_ins.get((trigger.label, trigger.kind), trigger) for trigger in shown]
 
 
 def _explain(

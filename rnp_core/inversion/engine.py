@@ -86,6 +86,7 @@ def invert(
     labels: Sequence[int],
     *,
     kind: str = "patch",
+    start: Sequence[RecoveredTrigger] = (),
     config: InversionConfig = InversionConfig(),
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[RecoveredTrigger, ...]:
@@ -98,12 +99,14 @@ def invert(
         labels: classes, or :data:`ANY_LABEL` for a trigger that leads away from the predicted
             class, wherever to.
         kind: a name in ``rnp_core.inversion.kinds.KINDS``.
+        start: triggers of this kind to go on from, one for each label; random ones when empty.
 
     Returns:
         One trigger per label, in the order of ``labels``.
 
     Raises:
-        ConfigError: for an unknown kind, no labels, or labels outside the classes.
+        ConfigError: for an unknown kind, no labels, labels outside the classes, or starts that do
+            not fit them.
         DataError: when all images are of one class.
         ScanCancelled: when the callback raises it.
     """
@@ -111,6 +114,8 @@ def invert(
         raise ConfigError(f"expected a kind among {', '.join(KINDS)}, got {kind!r}")
     if not labels or not ANY_LABEL <= min(labels) <= max(labels) < model.num_classes:
         raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
+    if start and [(t.label, t.kind) for t in start] != [(label, kind) for label in labels]:
+        raise ConfigError(f"expected starts of kind {kind} for the labels {list(labels)}")
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
     network = fold_batch_norms(model, defense_set.images[:2])
@@ -121,7 +126,11 @@ def invert(
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
     if any(len(pool) == 0 for pool in pools):
         raise DataError("expected images of at least two classes, got one class")
-    parameters = [p.to(device) for p in family.start(count, model.input_shape, generator)]
+    if start:
+        parameters = [torch.cat(own) for own in zip(*(t.parameters for t in start), strict=True)]
+    else:
+        parameters = family.start(count, model.input_shape, generator)
+    parameters = [parameter.to(device, copy=True) for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=family.learning_rate, betas=(0.5, 0.9))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import RecoveredTrigger
+from rnp_core.inversion import InversionConfig, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.prune import PruneConfig, PruneResult, prune
@@ -18,6 +18,7 @@ from rnp_core.stages.target_label import (
     best_trigger,
     typical_size,
 )
+from rnp_core.stages.triggers import strengthen
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class RemovalResult:
         model: pruned and, where ``fine_tuned``, repaired.
         pruned: what pruning did and weighed.
         fine_tuned: whether weights other than the pruned ones changed.
-        triggers: the recovered triggers that removal worked against.
+        triggers: the recovered triggers that removal worked against, trained on.
     """
 
     model: SuspectModel
@@ -50,6 +51,7 @@ def remove_backdoor(
     found: Mapping[str, Sequence[RecoveredTrigger]],
     *,
     universal: RecoveredTrigger | None = None,
+    inverting: InversionConfig = InversionConfig(),
     pruning: PruneConfig = PruneConfig(),
     repairing: RepairConfig | None = RepairConfig(),
     min_flip_rate: float = ScoreWeights().min_flip_rate,
@@ -57,8 +59,9 @@ def remove_backdoor(
 ) -> RemovalResult:
     """Remove the backdoors that are suspected; without any, the model stays as it is.
 
-    Against each label goes the kind of trigger that accused it. While the model is repaired, a
-    trigger may grow to the median size over all labels of its kind: what an innocent label takes.
+    Against each label goes the kind of trigger that accused it, trained on until it flips nearly
+    every image. While the model is repaired, a trigger may grow to the median size over all labels
+    of its kind: what an innocent label takes.
 
     Args:
         recovered: masks that order the filters; None, for a network that cannot carry masks,
@@ -66,6 +69,7 @@ def remove_backdoor(
         suspected: evidence of the suspected labels.
         found: kind to recovered triggers of all labels.
         universal: a suspicious trigger to any other class; its limit is what one label takes.
+        inverting: as the triggers were recovered with.
         repairing: None leaves the repair step out.
         min_flip_rate: from which a trigger works, as in the evidence.
     """
@@ -76,21 +80,22 @@ def remove_backdoor(
     ]
     if universal is not None:
         chosen.append(universal)
+    strong = strengthen(model, defense_set, chosen, config=inverting, on_progress=on_progress)
     if recovered is None:
         pruned = PruneResult(model.copy(), (), (), False)
     else:
         pruned = prune(
-            model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress
+            model, recovered, defense_set, strong, config=pruning, on_progress=on_progress
         )
-    if not chosen or repairing is None:
-        return RemovalResult(pruned.model, pruned, False, tuple(chosen))
+    if not strong or repairing is None:
+        return RemovalResult(pruned.model, pruned, False, strong)
     repaired = repair(
         pruned.model,
         defense_set,
-        chosen,
-        size_limits=[typical_size(found[trigger.kind]) for trigger in chosen],
+        strong,
+        size_limits=[typical_size(found[trigger.kind]) for trigger in strong],
         teacher=model,
         config=repairing,
         on_progress=on_progress,
     )
-    return RemovalResult(repaired, pruned, True, tuple(chosen))
+    return RemovalResult(repaired, pruned, True, strong)
