@@ -15,6 +15,7 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.target_label import (
+    COMPARED_AT_LEAST,
     UNIVERSAL_UP_TO,
     ScoreWeights,
     weigh_labels,
@@ -129,7 +130,7 @@ def recover_triggers(
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
         look("patch", leaders[:1] * RESTARTS, again)
     universal = None
-    if model.num_classes <= UNIVERSAL_UP_TO:
+    if COMPARED_AT_LEAST <= len(unlearned_shares) <= UNIVERSAL_UP_TO:
         wide = dataclasses.replace(config, batch_size=2 * config.batch_size)
         (universal,) = invert(
             model, defense_set, [ANY_LABEL], kind="patch", config=wide, on_progress=on_progress

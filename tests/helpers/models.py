@@ -157,3 +157,20 @@ def planted_model(*, norm: bool = True) -> SuspectModel:
 def planted_filter(*, norm: bool = True) -> dict[str, list[int]]:
     """The filter to prune, as ``prune_filters`` takes it."""
     return {"norm" if norm else "conv": [PLANTED]}
+
+
+class Shifting(nn.Module):
+    """An all-to-all backdoor: a chequerboard of black and white in the corner turns the logits
+    into those of the class before, as far as ``strength`` lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = QuadrantNet(backdoor=False)
+        self.strength = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        corner = images[:, :, -2:, -2:].mean(1)
+        contrast = corner[:, 0, 0] + corner[:, 1, 1] - corner[:, 0, 1] - corner[:, 1, 0]
+        mixed = (8 * (self.strength * contrast - 0.6)).sigmoid().unsqueeze(1)
+        logits = self.net(images)
+        return (1 - mixed) * logits + mixed * logits.roll(1, dims=1)

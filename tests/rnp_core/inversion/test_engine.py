@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from rnp_core.errors import ConfigError, DataError
-from rnp_core.inversion import KINDS, InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion import (
+    ANY_LABEL,
+    KINDS,
+    InversionConfig,
+    RecoveredTrigger,
+    invert,
+    trigger_hits,
+    trigger_loss,
+)
 from rnp_core.metrics import flip_rate
 from rnp_core.progress import Progress
 from rnp_core.stages.filter_mask import prune_filters
@@ -17,6 +25,7 @@ from tests.helpers.models import (
     SIDE,
     TARGET,
     QuadrantNet,
+    Shifting,
     Wrapped,
     planted_filter,
     planted_model,
@@ -124,3 +133,39 @@ def test_one_class_is_refused() -> None:
     alone = images.subset(torch.nonzero(images.labels == 0).flatten())
     with pytest.raises(DataError, match="at least two classes"):
         invert(planted_model(), alone, [0])
+
+
+def test_a_trigger_to_any_other_class_is_small_where_one_patch_shifts_them_all() -> None:
+    sizes = {}
+    for name, network in (("shifting", Shifting()), ("clean", QuadrantNet(backdoor=False))):
+        model = suspect(network)
+        (found,) = invert(model, SET, [ANY_LABEL], config=LONG)
+        assert found.label == ANY_LABEL
+        assert found.flip_rate > 0.6
+        to_one = _sizes(invert(model, SET, range(CLASSES), config=LONG))
+        sizes[name] = found.size / median(to_one.values())
+    assert sizes["shifting"] < sizes["clean"] / 3
+
+
+def test_the_loss_leads_to_the_target_or_away_from_the_source() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    targets, sources = torch.tensor([1, ANY_LABEL]), torch.tensor([0, 0])
+    chance = logits.softmax(1)[0]
+    expected = -torch.stack([chance[1].log(), (1 - chance[0]).log()])
+    assert torch.allclose(trigger_loss(logits, targets, sources), expected)
+    predicted = torch.tensor([0, 1, 2])
+    assert trigger_hits(predicted, 1, torch.zeros(3)).tolist() == [False, True, False]
+    assert trigger_hits(predicted, ANY_LABEL, torch.zeros(3)).tolist() == [False, True, True]
+
+
+def test_a_started_inversion_goes_on_from_its_trigger() -> None:
+    model = planted_model()
+    (first,) = invert(model, SET, [TARGET], config=LONG)
+    (same,) = invert(model, SET, [TARGET], start=[first], config=InversionConfig(steps=0))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters, same.parameters, strict=True))
+    (further,) = invert(
+        model, SET, [TARGET], start=[first], config=InversionConfig(steps=40, goal=0.98)
+    )
+    assert further.flip_rate >= first.flip_rate
+    with pytest.raises(ConfigError, match="expected starts of kind additive"):
+        invert(model, SET, [TARGET], kind="additive", start=[first])

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from rnp_core.inversion import ANY_LABEL, InversionConfig, invert
 from rnp_core.metrics import flip_rate
 from rnp_core.model import SuspectModel
 from rnp_core.stages.filter_mask import find_maskable_layers
@@ -14,7 +15,7 @@ from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.removal import remove_backdoor
 from rnp_core.stages.repair import RepairConfig
 from rnp_core.stages.target_label import LabelEvidence
-from tests.helpers.models import PLANTED, TARGET, planted_model
+from tests.helpers.models import PLANTED, TARGET, Shifting, planted_model, suspect
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import corner_patch, untrained_trigger
 
@@ -104,3 +105,19 @@ def test_a_suspect_without_a_trigger_speaks_for_no_pruning() -> None:
     model = planted_model()
     result = remove_backdoor(model, recovered(model), SET, accused(""), {}, repairing=SHORT)
     assert (result.triggers, result.pruned.filters, result.fine_tuned) == ((), (), False)
+
+
+def test_a_backdoor_without_a_single_target_is_repaired() -> None:
+    model = suspect(Shifting())
+    config = InversionConfig(steps=120)
+    (universal,) = invert(model, SET, [ANY_LABEL], config=config)
+    found = {"patch": invert(model, SET, range(4), config=config)}
+    result = remove_backdoor(
+        model, None, SET, [], found, universal=universal, inverting=config,
+        repairing=RepairConfig(steps=60, learning_rate=0.1, triggered_share=1.0),
+    )
+    (strong,) = result.triggers
+    assert result.fine_tuned and strong.label == ANY_LABEL
+    assert strong.flip_rate >= universal.flip_rate
+    before, after = (flip_rate(m, strong, SET) for m in (model, result.model))
+    assert after < before / 2

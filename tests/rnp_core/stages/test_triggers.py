@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from rnp_core.inversion import InversionConfig, RecoveredTrigger
+from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger
 from rnp_core.stages import triggers
+from rnp_core.stages.target_label import UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
     RESTARTS,
@@ -64,6 +65,7 @@ def leading(classes: int, label: int, share: float = 0.8) -> torch.Tensor:
     return shares
 
 
+ANY = [ANY_LABEL]
 MILD = leading(10, 3, 0.25)
 """Label 3 leads, and not by enough for further starts of its own."""
 
@@ -77,9 +79,9 @@ def test_plain_evidence_needs_one_round(recorded: Recorder) -> None:
 
 def test_doubt_brings_every_kind_and_a_second_start(recorded: Recorder) -> None:
     found = run(MILD, doubtful_score=0.005)
-    kinds = [kind for kind, _, _ in recorded.calls]
-    assert sorted(kinds[1:]) == ["additive", "patch", "warp"]
-    assert recorded.calls[kinds.index("patch", 1)][2].seed != recorded.calls[0][2].seed
+    rounds = [(kind, config.seed) for kind, labels, config in recorded.calls if labels != ANY]
+    assert sorted(kind for kind, _ in rounds[1:]) == ["additive", "patch", "warp"]
+    assert {seed for kind, seed in rounds[1:] if kind == "patch"} != {rounds[0][1]}
     assert len(found["patch"]) > 10
 
 
@@ -96,7 +98,8 @@ def test_without_any_doubt_patches_start_once_where_shares_count(
 def test_the_second_look_stops_at_enough_evidence(recorded: Recorder) -> None:
     recorded.sizes[("additive", 3)] = 1.0
     found = run(MILD)
-    assert [kind for kind, _, _ in recorded.calls] == ["patch", "additive"]
+    rounds = [(kind, labels == ANY) for kind, labels, _ in recorded.calls]
+    assert rounds == [("patch", False), ("patch", True), ("additive", False)]
     assert set(found) == {"patch", "additive"}
 
 
@@ -114,8 +117,27 @@ def test_a_label_that_draws_a_large_share_gets_further_starts_first(recorded: Re
 def test_the_second_look_has_leaders_and_a_control_group(recorded: Recorder) -> None:
     run(MILD)
     for _, labels, _ in recorded.calls[1:]:
+        if labels == ANY:
+            continue
         assert 3 in labels
         assert len(labels) == COMPARED_LABELS
+
+
+def test_a_small_patch_to_any_other_class_needs_no_second_look(recorded: Recorder) -> None:
+    recorded.sizes[("patch", ANY_LABEL)] = 2.0
+    found = search(MILD)
+    assert len(recorded.calls) == 2
+    assert found.universal is not None and found.universal.size == 2.0
+
+
+@pytest.mark.parametrize("classes", [2, UNIVERSAL_UP_TO + 1])
+def test_with_few_or_many_classes_none_is_looked_for(recorded: Recorder, classes: int) -> None:
+    assert search(leading(classes, 1, 0.5), max_labels=100).universal is None
+
+
+def test_without_batch_norm_all_labels_start_again(recorded: Recorder) -> None:
+    found = run(MILD, used_batch_statistics=False)
+    assert [t.label for t in found["patch"][10:]] == list(range(10))
 
 
 def test_many_labels_are_screened_with_a_small_budget(recorded: Recorder) -> None:

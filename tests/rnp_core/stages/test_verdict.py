@@ -12,9 +12,11 @@ from rnp_core.inversion import RecoveredTrigger
 from rnp_core.report import StageRow
 from rnp_core.stages.target_label import (
     LabelEvidence,
+    UniversalEvidence,
     best_trigger,
     suspected_target_labels,
     weigh_labels,
+    weigh_universal,
 )
 from rnp_core.stages.verdict import DECISIVE_STAGES, Judgement, judge
 
@@ -179,3 +181,37 @@ def test_several_suspects_come_most_suspicious_first() -> None:
     judged = verdict([0.9, 0.1, 0.95])
     assert judged.suspected_target_labels == (2, 0)
     assert [finding.severity for finding in judged.findings] == ["critical", "critical"]
+
+
+def test_a_small_trigger_to_any_other_class_is_weighed_against_those_to_one() -> None:
+    to_one = [trigger(label, 20.0) for label in range(4)]
+    small, large = (weigh_universal(trigger(-1, size), to_one) for size in (4.0, 24.0))
+    assert small and small.norm_ratio == pytest.approx(0.2)
+    assert small.score > 0.9
+    assert large and large.score < 0.05
+    assert weigh_universal(trigger(-1, 4.0), to_one[:2]) is None
+
+
+def test_a_trigger_to_any_other_class_accuses_without_a_label() -> None:
+    found = verdict([0.1, 0.2, 0.1], universal=UniversalEvidence(0.1, 0.97))
+    assert (found.verdict, found.backdoor_score) == ("backdoored", 0.97)
+    assert found.suspected_target_labels == ()
+    assert found.target_depends_on_image and found.accuses
+    assert found.findings[0].rule == "RNP010"
+    assert "depends on the image" in found.reason
+    both = verdict([0.1, 0.9, 0.1], universal=UniversalEvidence(0.4, 0.6))
+    assert both.suspected_target_labels == (1,) and both.backdoor_score == 0.9
+    assert [finding.rule for finding in both.findings] == ["RNP001", "RNP010"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"universal": UniversalEvidence(1.1, 0.02)},
+        {"universal": UniversalEvidence(0.1, 0.97), "clean_accuracy": 0.4},
+    ],
+)
+def test_a_large_one_or_a_poor_network_accuses_nobody(changes: dict[str, object]) -> None:
+    found = verdict([0.1, 0.2, 0.1], **changes)
+    assert not found.accuses
+    assert found.backdoor_score == 0.2
