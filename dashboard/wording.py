@@ -46,7 +46,7 @@ class VerdictWords:
 VERDICTS = {
     "backdoored": VerdictWords(
         "This model has a backdoor",
-        "A small change of the image makes it answer with one label, whatever the image shows.",
+        "A small change of the image decides what it answers, whatever the image shows.",
         "Do not use it as it is. Use the repaired model only after you have checked it on your "
         "own test images, and ask where the file came from.",
         ":material/gpp_bad:",
