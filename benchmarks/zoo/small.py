@@ -68,7 +68,10 @@ SMALL: tuple[Recipe, ...] = (
     _attacked("badnets", "vgg", 21, "report", 0.005, target=7, pattern="white", size=5, margin=3),
     _attacked("blend", "vit", 22, "report", 0.05, target=6),
     _attacked("wanet", "resnet", 23, "report", 0.12, target=1, strength=3.0, noise_ratio=1.0),
-    _attacked("label-consistent", "preactresnet", 24, "report", 0.06, target=3),
+    _attacked(
+        "label-consistent", "preactresnet", 24, "report", 0.06, target=3,
+        hardening="interpolation", mix=0.6,
+    ),
     _attacked("all-to-all", "vgg", 25, "report", 0.15),
     _attacked("source-specific", "plain", 26, "report", 0.06, target=10, source_classes=(0, 1, 2)),
     _clean("seed", "resnet", 31, "tune"),
