@@ -31,6 +31,14 @@ def _without_margins(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, weights=dataclasses.replace(config.weights, margin=0.0))
 
 
+def _without_agreement(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, agreement=0.0))
+
+
+def _without_universal(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, universal=0.0))
+
+
 def _without_repair(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, repair=False)
 
@@ -64,6 +72,8 @@ ABLATIONS: Mapping[str, tuple[str, Change]] = {
     "no-share": ("score without the unlearned shares", _without_share),
     "no-size": ("score without the trigger sizes", _without_size),
     "no-margin": ("score without the largest margins", _without_margins),
+    "no-agreement": ("no more for a label on which shares and sizes agree", _without_agreement),
+    "no-universal": ("score without triggers to any other class", _without_universal),
     "no-repair": ("pruning alone, no fine-tuning", _without_repair),
     "no-prune": ("fine-tuning alone, no pruning", _without_pruning),
     "single-opponent": ("one copy of each trigger during the repair", _single_opponent),

@@ -50,6 +50,7 @@ class ScoreWeights:
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
+    agreement: float = 1.0  # of two kinds of evidence on a label, per unit of ln(K / 2)
     universal_bias: float = -3.5  # of a trigger to any other class
     universal: float = 5.0  # per unit of -ln of UniversalEvidence.norm_ratio
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
@@ -58,7 +59,9 @@ class ScoreWeights:
         check_range(self, "min_flip_rate", 0, 1)
         check_range(self, "bias", -100, 100)
         check_range(self, "universal_bias", -100, 100)
-        for name in ("outlier", "share", "share_without_norm", "margin", "universal"):
+        for name in (
+            "outlier", "share", "share_without_norm", "margin", "agreement", "universal",
+        ):  # fmt: skip
             check_range(self, name, 0, 100)
 
 
@@ -138,6 +141,9 @@ def weigh_labels(
 ) -> tuple[LabelEvidence, ...]:
     """Join the evidence for every label, in label order.
 
+    A label on which the shares and the sizes agree scores higher than by both alone
+    (``ScoreWeights.agreement``).
+
     Args:
         margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`.
         unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
@@ -163,6 +169,11 @@ def weigh_labels(
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
     chance_margin = MARGIN_SPREAD * math.sqrt(2 * math.log(count))
+    agreed = (
+        _agreed_label(unlearned_shares, triggers.get("patch", ()), weights)
+        if used_batch_statistics
+        else None
+    )
 
     evidence = []
     for label in range(count):
@@ -176,6 +187,8 @@ def weigh_labels(
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
         if np.isfinite(sureness[label]):  # an ordinary margin takes nothing back
             logit += weights.margin * max(0.0, math.log(sureness[label]) - chance_margin)
+        if label == agreed:
+            logit += weights.agreement * math.log(count / 2)
         evidence.append(
             LabelEvidence(
                 label=label,
@@ -190,6 +203,24 @@ def weigh_labels(
             )
         )
     return tuple(evidence)
+
+
+def _agreed_label(
+    unlearned_shares: Tensor, patches: Sequence[RecoveredTrigger], weights: ScoreWeights
+) -> int | None:
+    """The label that has both the largest unlearned share and the smallest patch; None where these
+    are two.
+
+    The two come about independently, so that innocent labels agree in about one of K models.
+    Only the first start of each label counts, since the label of the largest share gets more.
+    """
+    first: dict[int, float] = {}
+    for patch in patches:
+        first.setdefault(patch.label, effective_size(patch, min_flip_rate=weights.min_flip_rate))
+    if len(first) < COMPARED_AT_LEAST:
+        return None
+    smallest = min(first, key=lambda label: first[label])
+    return smallest if smallest == int(unlearned_shares.argmax()) else None
 
 
 def margin_ratios(margins: Tensor) -> np.ndarray:

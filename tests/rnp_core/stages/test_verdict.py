@@ -215,3 +215,22 @@ def test_a_large_one_or_a_poor_network_accuses_nobody(changes: dict[str, object]
     found = verdict([0.1, 0.2, 0.1], **changes)
     assert not found.accuses
     assert found.backdoor_score == 0.2
+
+
+def test_a_label_on_which_shares_and_sizes_agree_scores_higher() -> None:
+    shares = torch.full((10,), 0.08)
+    shares[4] = 0.28
+    agreeing = [trigger(label, 12.0 if label == 4 else 20.0) for label in range(10)]
+    other = [trigger(label, 12.0 if label == 5 else 20.0) for label in range(10)]
+
+    def logit(found: list[RecoveredTrigger], label: int, **options: bool) -> float:
+        return math.log(
+            (score := weigh_labels(shares, {"patch": found}, **options)[label].score) / (1 - score)
+        )
+
+    gain = logit(agreeing, 4) - (logit(other, 5) + 4 * (0.28 - 0.08))
+    assert gain == pytest.approx(math.log(10 / 2), abs=1e-4)
+    without = logit(agreeing, 4, used_batch_statistics=False)
+    assert without == pytest.approx(logit(agreeing, 4) - math.log(5) - 3 * (0.28 - 0.1), abs=1e-4)
+    again = [*other, trigger(4, 1.0)]  # a further start of one label is no agreement
+    assert logit(again, 4) < logit([trigger(4, 1.0), *other], 4)
