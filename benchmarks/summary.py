@@ -73,6 +73,11 @@ def summarise(
             name: _figures(part) for name, part in _by(ours, lambda row: row.architecture).items()
         },
         "misses": _misses(ours),
+        "each": [
+            _each(row)
+            for row in standard_rows([row for row in rows if row.clean_count == main])
+            if row.status == "done"
+        ],
         "failures": [
             {"subject": row.subject, "method": row_label(row), "error": row.error}
             for row in rows
@@ -187,6 +192,26 @@ def _misses(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _each(row: Row) -> dict[str, Any]:
+    """What our scan said about one model, beside the truth."""
+    return {
+        "subject": row.subject,
+        "part": row.part,
+        "split": row.split,
+        "seed": row.seed,
+        "truth": row.control or row.attack,
+        "targets": row.targets,
+        "verdict": row.verdict,
+        "score": row.score,
+        "labels": row.labels,
+        "accuracy": [row.accuracy_before, row.accuracy_after],
+        "asr": [row.asr_before, row.asr_after],
+        "trigger_flip_rate": row.trigger_flip_rate,
+        "sample_auroc": row.sample_auroc,
+        "seconds": row.seconds,
+    }
 
 
 def _wrong(row: Row) -> list[str]:

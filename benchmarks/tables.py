@@ -60,6 +60,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         _short_table("Attack or control", summary["by_attack"]),
         _short_table("Architecture", summary["by_architecture"]),
         _misses(summary),
+        _each_table(summary),
         _environments(summary),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -224,6 +225,45 @@ def _misses(summary: Mapping[str, Any]) -> str:
     if failures:
         parts.append(_table(["run that failed", "method", "error"], failures))
     return "\n\n".join(parts)
+
+
+def _each_table(summary: Mapping[str, Any]) -> str:
+    """Every model by part and split, backdoored ones first."""
+    each = sorted(
+        summary["each"],
+        key=lambda row: (row["part"], row["split"], row["asr"][0] is None, row["subject"]),
+    )
+    lines = [
+        [
+            row["subject"],
+            f"{row['part']}, {row['split']}",
+            row["truth"],
+            row["verdict"] or "–",
+            _plain(row["score"], ".2f"),
+            f"{_listed(row['labels'])} ({_listed(row['targets'])})",
+            _pair(row["accuracy"]),
+            _pair(row["asr"]),
+            _plain(row["trigger_flip_rate"], ".2f"),
+            _plain(row["sample_auroc"], ".3f"),
+            _plain(row["seconds"], ".0f"),
+        ]
+        for row in each
+    ]
+    head = ["model", "part", "truth", "verdict", "score", "labels (true)", "accuracy",
+            "true ASR", "flips", "triage AUROC", "s"]  # fmt: skip
+    return _table(head, lines) if lines else ""
+
+
+def _listed(labels: Sequence[int] | None) -> str:
+    return ", ".join(map(str, labels)) if labels else "–"
+
+
+def _pair(values: Sequence[float | None]) -> str:
+    """Before and after; one where nothing changed."""
+    before, after = values
+    if before is None or after is None or before == after:
+        return _plain(before, ".3f")
+    return f"{before:.3f} → {after:.3f}"
 
 
 def _environments(summary: Mapping[str, Any]) -> str:

@@ -157,3 +157,11 @@ def test_tables_are_written_as_markdown_and_json(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "out" / "tables.json").read_text())
     assert found["models"]["backdoored"] == 6
     assert "| model verdict | AUROC of the score | ≥ 0.990 | 1.000 (" in text
+
+
+def test_every_model_has_a_line_with_what_was_said_and_what_is_true() -> None:
+    text = render_markdown(summary([*good_rows(), row(subject="tuned", split="tune", labels=[4])]))
+    assert "| m0 | cifar10, report | badnets | backdoored | 0.97 | 3 (3) | 0.930 → 0.920 |" in text
+    assert "| tuned | cifar10, tune | badnets | backdoored | 0.97 | 4 (3) |" in text
+    assert "| c0 | cifar10, report | seed | no_evidence | 0.05 | – (3) |" not in text
+    assert "| c0 | cifar10, report | seed | no_evidence | 0.05 | – (–) | 0.930 | – |" in text
