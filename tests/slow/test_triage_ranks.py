@@ -1,14 +1,13 @@
 """Whether the cheap evidence of a fleet ranks: the shared checkpoints and the demo models.
 
 Run with ``python -m pytest -m slow tests/slow/test_triage_ranks.py -s``; five minutes on one idle
-core. ``RNP_TRIAGE_SEED`` changes the seed, which draws other clean images as well.
+core. ``RNP_TRIAGE_SEED`` changes the seed of the scans.
 """
 
 # ruff: noqa: T201  (figures for docs/fleet.md)
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.shared_checkpoints import image_sets, write_npz
+from benchmarks.subjects import NO_ATTACK, read_shared
 from rnp_core.jobs.triage import triage_request
 from rnp_core.metrics import auroc
 from rnp_core.request import ScanRequest
@@ -30,12 +29,8 @@ DEMO = Path(__file__).parents[2] / "assets" / "demo"
 def subjects(folder: Path) -> Iterator[tuple[str, bool, Path, Path]]:
     """Name, whether it has a backdoor, checkpoint, and 500 clean images (demo: all 600)."""
     assert SHARED is not None
-    for place in sorted((SHARED / "checkpoints").iterdir()):
-        card = json.loads((place / "card.json").read_text())
-        clean = folder / f"{card['dataset']}.npz"
-        if not clean.exists():
-            write_npz(clean, image_sets(card["dataset"], SHARED / "data", SEED)[0])
-        yield place.name, card["status"] == "backdoored", place / card["file"], clean
+    for subject in read_shared(SHARED, images=folder):
+        yield subject.name, subject.attack != NO_ATTACK, subject.checkpoint, subject.clean
     for path in sorted((DEMO / "models").glob("*.safetensors")):
         yield f"demo:{path.stem}", "clean" not in path.stem, path, DEMO / "clean.npz"
 
