@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def scan(
     """Scan as ``payload["request"]`` says; finished stages are kept in ``payload["stages"]``."""
     from rnp_core.scan_file import scan_request
 
-    os.nice(_NICENESS)
+    _make_way()
     request = ScanRequest.from_dict(payload["request"])
     report = scan_request(
         request,
@@ -38,3 +39,10 @@ def triage(
     from rnp_core.jobs.triage import triage_request
 
     return triage_request(ScanRequest.from_dict(payload["request"]), on_progress=on_progress)
+
+
+def _make_way() -> None:
+    """Leave the processor to others; on Linux every session has a weight of its own too."""
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS), encoding="ascii")
