@@ -119,3 +119,14 @@ def open_page(page: Any, server: Server, path: str) -> float:
     taken = time.monotonic() - start
     settle(page)
     return taken
+
+
+def accessibility_violations(page: Any) -> list[tuple[str, list[str]]]:
+    """Serious and critical findings of axe on what the page shows: rule, and where."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [
+        (row["id"], [node["html"][:160] for node in row["nodes"][:3]])
+        for row in Axe().run(page).response["violations"]
+        if row["impact"] in ("serious", "critical")
+    ]

@@ -14,11 +14,20 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard.browser import ROOT, Server, new_page, open_page, serving, settle
+from tests.dashboard.browser import (
+    ROOT,
+    Server,
+    accessibility_violations,
+    new_page,
+    open_page,
+    serving,
+    settle,
+)
 from tests.helpers.chromium import CHROMIUM
 from tests.helpers.tiny_files import write_clean, write_model
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
@@ -68,6 +77,7 @@ def test_from_the_first_visit_to_the_verdict_and_its_repaired_model(
     page = new_page(browser)
     job = start_demo(page, server)
     page.get_by_text("Where the answers go while the model unlearns").wait_for(timeout=PATIENCE)
+    assert accessibility_violations(page) == []
     page.wait_for_url("**/verdict?scan=*", timeout=PATIENCE)
     page.get_by_text("This model has a backdoor").wait_for()
     page.get_by_text("5 (no entry)").first.wait_for()
