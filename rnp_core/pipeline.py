@@ -223,7 +223,7 @@ def _scan(
     scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
 
     pictures: dict[str, bytes] = {}
-    strong = removal.triggers if removal else ()
+    strong = removal.strong if removal else ()
     shown = _shown_triggers(search, labels, judgement, strong, config) if search else []
     triggers = trigger_rows(shown, suspect, repaired, held_out, pictures)
     attributions = log.run(

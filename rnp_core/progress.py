@@ -15,7 +15,9 @@ class Progress:
         step: finished steps, ``0 <= step <= total``.
         total: planned steps of the stage; a stage may finish earlier.
         message: a short sentence for people, may be empty.
-        values: plain numbers (or lists of them) of this step, for live curves.
+        values: plain numbers (or lists of them) of this step, for live curves; those of a whole
+            scan also hold what :mod:`rnp_core.scan_clock` adds.
+        work: cost of this step, see :mod:`rnp_core.expected_work`; read inside the scan only.
     """
 
     stage: str
@@ -23,6 +25,7 @@ class Progress:
     total: int
     message: str = ""
     values: Mapping[str, float | list[float]] = field(default_factory=dict)
+    work: float = 0.0
 
 
 OnProgress = Callable[[Progress], None]

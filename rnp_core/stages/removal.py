@@ -29,13 +29,16 @@ class RemovalResult:
         model: pruned and, where ``fine_tuned``, repaired.
         pruned: what pruning did and weighed.
         fine_tuned: whether weights other than the pruned ones changed.
-        triggers: the recovered triggers that removal worked against, trained on.
+        triggers: the recovered triggers that removal worked against.
+        strong: the same, trained on until they flip nearly every image; to look at and to test
+            with. Removal with them leaves more of some backdoors.
     """
 
     model: SuspectModel
     pruned: PruneResult
     fine_tuned: bool
     triggers: tuple[RecoveredTrigger, ...]
+    strong: tuple[RecoveredTrigger, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -59,9 +62,8 @@ def remove_backdoor(
 ) -> RemovalResult:
     """Remove the backdoors that are suspected; without any, the model stays as it is.
 
-    Against each label goes the kind of trigger that accused it, trained on until it flips nearly
-    every image. While the model is repaired, a trigger may grow to the median size over all labels
-    of its kind: what an innocent label takes.
+    Against each label goes the kind of trigger that accused it. While the model is repaired, a
+    trigger may grow to the median size over all labels of its kind: what an innocent label takes.
 
     Args:
         recovered: masks that order the filters; None, for a network that cannot carry masks,
@@ -85,17 +87,17 @@ def remove_backdoor(
         pruned = PruneResult(model.copy(), (), (), False)
     else:
         pruned = prune(
-            model, recovered, defense_set, strong, config=pruning, on_progress=on_progress
+            model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress
         )
-    if not strong or repairing is None:
-        return RemovalResult(pruned.model, pruned, False, strong)
+    if not chosen or repairing is None:
+        return RemovalResult(pruned.model, pruned, False, tuple(chosen), strong)
     repaired = repair(
         pruned.model,
         defense_set,
-        strong,
-        size_limits=[typical_size(found[trigger.kind]) for trigger in strong],
+        chosen,
+        size_limits=[typical_size(found[trigger.kind]) for trigger in chosen],
         teacher=model,
         config=repairing,
         on_progress=on_progress,
     )
-    return RemovalResult(repaired, pruned, True, strong)
+    return RemovalResult(repaired, pruned, True, tuple(chosen), strong)

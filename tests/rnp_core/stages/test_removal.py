@@ -116,7 +116,8 @@ def test_a_backdoor_without_a_single_target_is_repaired() -> None:
         model, None, SET, [], found, universal=universal, inverting=config,
         repairing=RepairConfig(steps=60, learning_rate=0.1, triggered_share=1.0),
     )
-    (strong,) = result.triggers
+    (strong,) = result.strong
+    assert result.triggers == (universal,)
     assert result.fine_tuned and strong.label == ANY_LABEL
     assert strong.flip_rate >= universal.flip_rate
     before, after = (flip_rate(m, strong, SET) for m in (model, result.model))

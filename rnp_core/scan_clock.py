@@ -1,0 +1,93 @@
+"""How far a scan is and how long it still takes, from the work that its stages report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+
+from rnp_core.progress import OnProgress, Progress
+
+FRACTION = "fraction"
+"""Among the values of a scan's progress: its finished share, in [0, 1), which never falls."""
+
+SECONDS_LEFT = "seconds_left"
+"""Among the values of a scan's progress once its first stage is over."""
+
+_ALMOST = 0.999
+"""Largest share of a scan that still runs."""
+
+
+class ScanClock:
+    """Measures the speed of a scan by the stages behind it, and hands progress on with what that
+    says about the stages ahead.
+
+    Args:
+        on_progress: gets every report, with :data:`FRACTION` and :data:`SECONDS_LEFT` added.
+        now: seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self, on_progress: OnProgress, *, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._on_progress, self._now = on_progress, now
+        self._ahead: dict[str, float] = {}
+        self._over: set[str] = set()
+        self._stage, self._started, self._done = "", 0.0, 0.0
+        self._work = self._seconds = 0.0  # of the stages behind
+        self._fraction = 0.0
+
+    def expect(self, work: Mapping[str, float]) -> None:
+        """Take ``work`` of every stage, see :mod:`rnp_core.expected_work`, for the plan; what is
+        over stays over."""
+        self._ahead = {stage: own for stage, own in work.items() if stage not in self._over}
+
+    def begin(self, stage: str) -> None:
+        """A stage starts."""
+        self._stage, self._started, self._done = stage, self._now(), 0.0
+
+    def end(self) -> None:
+        """The stage is over, whatever came of it."""
+        if self._done > 0:
+            self._work += self._done
+            self._seconds += self._now() - self._started
+        self._drop(self._stage)
+        self._stage, self._done = "", 0.0
+
+    def skip(self, stage: str) -> None:
+        """A stage does not run."""
+        self._drop(stage)
+
+    def report(self, progress: Progress) -> None:
+        """Hand ``progress`` on; the callback of the stages."""
+        self._done += progress.work
+        left = self._work_left(progress)
+        done = self._work + self._done
+        if done > 0:
+            self._fraction = max(self._fraction, min(_ALMOST, done / (done + left)))
+        values = {**progress.values, FRACTION: self._fraction}
+        if self._work > 0:
+            seconds = self._seconds + self._now() - self._started
+            values[SECONDS_LEFT] = left * seconds / done
+        self._on_progress(dataclasses.replace(progress, values=values))
+
+    def _work_left(self, progress: Progress) -> float:
+        """Of the stages ahead, and at least of the round of steps that runs."""
+        ahead = sum(own for stage, own in self._ahead.items() if stage != self._stage)
+        of_round = (progress.total - progress.step) * progress.work
+        return ahead + max(self._ahead.get(self._stage, 0.0) - self._done, of_round)
+
+    def _drop(self, stage: str) -> None:
+        self._over.add(stage)
+        self._ahead.pop(stage, None)
+
+
+def time_left(seconds: float) -> str:
+    """The estimate for people: "about 40 s left"."""
+    if seconds < 5:
+        return "a few seconds left"
+    if seconds < 90:
+        return f"about {5 * round(seconds / 5)} s left"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min left"
+    return f"about {round(seconds / 3600)} h left"
