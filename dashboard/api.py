@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hmac
 import json
+import time
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
@@ -24,8 +25,8 @@ from dashboard import uploads
 from dashboard.requests import make_request
 from dashboard.settings import LOCAL_HOSTS
 from dashboard.state import sign_in_configured
-from dashboard.wording import PRESETS
 from rnp_core import (
+    PRESETS,
     DataError,
     Job,
     JobEngine,
@@ -33,6 +34,7 @@ from rnp_core import (
     RnpError,
     __version__,
     find_demo,
+    seconds_left,
 )
 
 PREFIX = "/api/v1"
@@ -184,7 +186,9 @@ def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
 async def scan(request: Request) -> Response:
     """One scan with its state."""
     job = await run_in_threadpool(_job, request.path_params["job"])
-    return JSONResponse(describe(job))
+    events = await run_in_threadpool(_engine().events, job.id)
+    left = seconds_left(reversed(events), time.time()) if job.state == "running" else None
+    return JSONResponse({**describe(job), "seconds_left": left})
 
 
 async def cancel(request: Request) -> Response:

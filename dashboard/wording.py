@@ -1,4 +1,4 @@
-"""Every sentence that needs care, in one place: verdicts, stages, tabs, presets, glossary."""
+"""Every sentence that needs care, in one place: verdicts, stages, tabs, glossary."""
 
 from __future__ import annotations
 
@@ -164,12 +164,6 @@ READING = {
     "anywhere between them.",
     "prune": "How to read it: move the slider to prune more filters. Stop where the trigger no "
     "longer works and the accuracy has not dropped. These are stored results of the scan.",
-}
-
-PRESETS = {
-    "quick": "about 60% of the steps; good for a first look",
-    "standard": "the one that the measured results rest on",
-    "thorough": "twice the steps; for a model in doubt",
 }
 
 DISPOSITIONS = {

@@ -292,6 +292,7 @@ class _Bars:
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             disable=hidden or not console.is_terminal,
         )
@@ -307,18 +308,24 @@ class _Bars:
 
     def update(self, progress: Progress) -> None:
         """Show one step; a stage that starts again gets a new bar."""
+        from rnp_core.scan_clock import SECONDS_LEFT, time_left
+
         key = (progress.stage, progress.message if progress.stage == "triggers" else "")
         restarted = self._last[0] == str(key) and progress.step < self._last[1]
         if key not in self._tasks or restarted:
+            for task in self._bars.task_ids:
+                self._bars.update(task, left="")
             self._tasks[key] = self._bars.add_task(
-                progress.message, total=progress.total, stage=progress.stage
+                progress.message, total=progress.total, stage=progress.stage, left=""
             )
+        left = progress.values.get(SECONDS_LEFT)
         self._last = (str(key), progress.step)
         self._bars.update(
             self._tasks[key],  # type: ignore[arg-type]
             completed=progress.step,
             total=progress.total,
             description=progress.message,
+            left=time_left(left) if isinstance(left, float) else "",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from rnp_core.evidence_pictures import (
     draw_filter_maps,
     first_other,
 )
+from rnp_core.expected_work import expected_work
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
@@ -38,6 +40,7 @@ from rnp_core.report_rows import (
     thumbnails,
     trigger_rows,
 )
+from rnp_core.scan_clock import ScanClock
 from rnp_core.stage_findings import (
     failed_stage_findings,
     removal_findings,
@@ -60,7 +63,12 @@ from rnp_core.stages.target_label import (
     weigh_universal,
 )
 from rnp_core.stages.triggers import TriggerSearch, recover_triggers
-from rnp_core.stages.unlearn import UnlearnResult, unlearn, with_clean_statistics
+from rnp_core.stages.unlearn import (
+    UnlearnResult,
+    has_batch_norms,
+    unlearn,
+    with_clean_statistics,
+)
 from rnp_core.stages.verdict import Judgement, judge
 from rnp_core.version import VERSION
 
@@ -150,7 +158,20 @@ def _scan(
         mixed_precision=None if config.precision == "auto" else False,
     )
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
-    log = StageLog(open_stage_store(stages, suspect, defense_set, config) if stages else None)
+    clock = ScanClock(on_progress)
+    on_progress = clock.report
+    log = StageLog(
+        open_stage_store(stages, suspect, defense_set, config) if stages else None, clock
+    )
+    expected = functools.partial(
+        expected_work,
+        config,
+        classes=suspect.num_classes,
+        images=len(defense_set),
+        suspects=len(suspects) if suspects else 0,
+        batch_statistics=has_batch_norms(suspect),
+    )
+    clock.expect(expected())
 
     unlearned = log.run(
         "unlearn",
@@ -159,6 +180,7 @@ def _scan(
     recovered = _recover(log, suspect, unlearned, fit, config, on_progress)
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
+    clock.expect(expected(share=float(shares.max())))
     batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
     margins = log.run(
         "margins",
@@ -213,6 +235,7 @@ def _scan(
         config=config,
         universal=wandering,
     )
+    clock.expect(expected(accused=judgement.accuses))
     findings.extend(judgement.findings)
     suspected = judgement.suspected_target_labels
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from rnp_core.progress import OnProgress, Progress
+from rnp_core.progress import OnProgress, Progress, ignore_progress
+
+if TYPE_CHECKING:
+    from rnp_core.jobs.types import JobEvent
 
 FRACTION = "fraction"
 """Among the values of a scan's progress: its finished share, in [0, 1), which never falls."""
 
 SECONDS_LEFT = "seconds_left"
 """Among the values of a scan's progress once its first stage is over."""
+
+_SETTLED = 0.25
+"""Share of its work from which a running stage counts for the speed; preparations come first."""
 
 _ALMOST = 0.999
 """Largest share of a scan that still runs."""
@@ -28,7 +36,10 @@ class ScanClock:
     """
 
     def __init__(
-        self, on_progress: OnProgress, *, now: Callable[[], float] = time.perf_counter
+        self,
+        on_progress: OnProgress = ignore_progress,
+        *,
+        now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._on_progress, self._now = on_progress, now
         self._ahead: dict[str, float] = {}
@@ -61,25 +72,49 @@ class ScanClock:
     def report(self, progress: Progress) -> None:
         """Hand ``progress`` on; the callback of the stages."""
         self._done += progress.work
-        left = self._work_left(progress)
+        own = self._ahead.get(self._stage, 0.0)
+        left = sum(self._ahead.values()) - min(self._done, own)
         done = self._work + self._done
         if done > 0:
             self._fraction = max(self._fraction, min(_ALMOST, done / (done + left)))
         values = {**progress.values, FRACTION: self._fraction}
         if self._work > 0:
-            seconds = self._seconds + self._now() - self._started
-            values[SECONDS_LEFT] = left * seconds / done
+            speed = self._work / self._seconds
+            if self._done >= _SETTLED * own:
+                speed = done / (self._seconds + self._now() - self._started)
+            values[SECONDS_LEFT] = left / speed
         self._on_progress(dataclasses.replace(progress, values=values))
-
-    def _work_left(self, progress: Progress) -> float:
-        """Of the stages ahead, and at least of the round of steps that runs."""
-        ahead = sum(own for stage, own in self._ahead.items() if stage != self._stage)
-        of_round = (progress.total - progress.step) * progress.work
-        return ahead + max(self._ahead.get(self._stage, 0.0) - self._done, of_round)
 
     def _drop(self, stage: str) -> None:
         self._over.add(stage)
         self._ahead.pop(stage, None)
+
+
+def finished_fraction(progress: Progress) -> float:
+    """Finished share of the scan that reports ``progress``, in [0, 1); 0 where it gives none."""
+    return min(_ALMOST, _number(progress, FRACTION) or 0.0)
+
+
+def seconds_left(reports: Iterable[JobEvent], now: float) -> float | None:
+    """How long a scan still takes at the time ``now``; None while that is unknown.
+
+    Args:
+        reports: of the scan, the latest first.
+    """
+    for report in reports:
+        if report.stage == "job":  # it started here, or ended
+            return None
+        left = _number(report, SECONDS_LEFT)
+        if left is not None:
+            return max(0.0, left - (now - report.time))
+    return None
+
+
+def _number(report: Progress | JobEvent, name: str) -> float | None:
+    """A value of a report, which the process of a scan may have made up."""
+    value = report.values.get(name)
+    usable = isinstance(value, (int, float)) and 0 <= value < math.inf
+    return float(value) if usable else None  # type: ignore[arg-type]
 
 
 def time_left(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from rnp_core.errors import RnpError, ScanCancelled
 from rnp_core.report import StageRow
+from rnp_core.scan_clock import ScanClock
 from rnp_core.stage_store import StageStore
 
 KEPT = "taken from an interrupted run of this scan"
@@ -23,11 +24,13 @@ class StageLog:
 
     Args:
         store: keeps results of finished stages; one that finished before is not run again.
+        clock: is told when stages begin and end.
     """
 
-    def __init__(self, store: StageStore | None = None) -> None:
+    def __init__(self, store: StageStore | None = None, clock: ScanClock | None = None) -> None:
         self.rows: list[StageRow] = []
         self._store = store
+        self._clock = clock or ScanClock()
 
     def run(self, name: str, stage: Callable[[], T]) -> T | None:
         """The result of ``stage``, or None when it failed.
@@ -37,7 +40,9 @@ class StageLog:
             MemoryError: passed on.
         """
         start = time.perf_counter()
+        self._clock.begin(name)
         if self._store is not None and (kept := self._store.load(name)) is not None:
+            self._clock.end()
             self.rows.append(StageRow(name, "done", time.perf_counter() - start, KEPT))
             return kept
         try:
@@ -52,6 +57,8 @@ class StageLog:
                 message = f"{kind}: {message}"
             self.rows.append(StageRow(name, "failed", time.perf_counter() - start, message))
             return None
+        finally:
+            self._clock.end()
         self.rows.append(StageRow(name, "done", time.perf_counter() - start))
         if self._store is not None:
             self._store.save(name, result)
@@ -59,4 +66,5 @@ class StageLog:
 
     def skip(self, name: str, reason: str) -> None:
         """Note that a stage did not run."""
+        self._clock.skip(name)
         self.rows.append(StageRow(name, "skipped", 0.0, reason))

@@ -47,14 +47,14 @@ def follow() -> None:
     now = engine.job(job_id)
     if now.state in FINAL_STATES:
         st.rerun(scope="app")
+    rows = state.events(engine, job_id)
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container():
-            live.render_progress(now, engine.position(job_id))
+            live.render_progress(now, engine.position(job_id), rows)
         st.button("Cancel", icon=":material/cancel:", key="cancel",
                   on_click=cancel)  # a callback, which the next tick of the clock cannot cut off
     if engine.problem:
         st.warning(engine.problem, icon=":material/warning:")
-    rows = state.events(engine, job_id)
     left, right = st.columns([1, 2.2], gap="large")
     with left:
         live.render_stages(now, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
@@ -11,20 +12,22 @@ from dashboard import charts
 from dashboard.text import count, duration, plain
 from dashboard.views.parts import plotly, verdict_badge
 from dashboard.wording import STAGE_ALIASES, STAGES
-from rnp_core import Job, JobEvent
+from rnp_core import Job, JobEvent, seconds_left, time_left
 
 _ORDER = [name for name, _, _ in STAGES]
 
 
-def render_progress(job: Job, position: int | None) -> None:
-    """Bar and one line on where the scan stands."""
+def render_progress(job: Job, position: int | None, events: Sequence[JobEvent]) -> None:
+    """Bar and one line on where the scan stands and how long it still takes."""
     if job.state == "queued":
         ahead = (position or 1) - 1
         text = "next in the queue" if ahead == 0 else f"{count(ahead, 'scan')} before this one"
         st.progress(0.0, text=f"Waiting: {text}")
         return
     title = next((title for name, title, _ in STAGES if name == _stage(job.stage)), "Starting")
-    st.progress(min(1.0, max(0.0, job.fraction)), text=f"{title} · {duration(_seconds(job))}")
+    left = seconds_left(reversed(events), time.time())
+    more = "" if left is None else f" · {time_left(left)}"
+    st.progress(min(1.0, max(0.0, job.fraction)), text=f"{title} · {duration(_seconds(job))}{more}")
 
 
 def render_stages(job: Job, events: Sequence[JobEvent]) -> None:

@@ -14,8 +14,8 @@ from dashboard.requests import is_imported
 from dashboard.text import code, count, label_name, percent, plain, size, when
 from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES
 from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
-from dashboard.wording import DEMO_WORDS, PRESETS
-from rnp_core import DemoModel, Job
+from dashboard.wording import DEMO_WORDS
+from rnp_core import PRESETS, DemoModel, Job
 
 NORMALIZATIONS = ("auto", "none", "half", "cifar10", "imagenet", "mnist")
 _MOST_GLOBALS = 12
@@ -202,7 +202,7 @@ def render_settings() -> dict[str, Any]:
         "Preset", list(PRESETS), default="standard", required=True, format_func=str.capitalize,
         key="preset", persist_state="session",
     )
-    st.caption(PRESETS[str(preset)].capitalize() + ".")
+    st.caption(f"{PRESETS[str(preset)]} :gray[Times are of a demo model on two cores.]")
     chosen: dict[str, Any] = {"preset": preset}
     with st.expander("Advanced settings", icon=":material/tune:"):
         st.caption("The defaults suit almost every model. Change one only for a reason.")

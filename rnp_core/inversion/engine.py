@@ -159,9 +159,8 @@ def invert(
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
-        on_progress(
-            Progress("triggers", step + 1, config.steps, kind, {"sizes": size.detach().tolist()})
-        )
+        sizes = {"sizes": size.detach().tolist()}
+        on_progress(Progress("triggers", step + 1, config.steps, kind, sizes, count * batch))
 
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):

@@ -11,12 +11,12 @@ from typing import Any, get_args
 from rnp_core.errors import JobError, RnpError
 from rnp_core.isolation import read_left_report
 from rnp_core.jobs.attempt import Order, Outcome
-from rnp_core.jobs.fraction import finished_fraction
 from rnp_core.jobs.store import JobStore
 from rnp_core.jobs.transfer import unpack
 from rnp_core.jobs.types import Job, JobKind
 from rnp_core.progress import Progress
 from rnp_core.report import Severity
+from rnp_core.scan_clock import finished_fraction
 
 RESULT_NAMES: dict[JobKind, str] = {"scan": "report.json", "triage": "triage.json"}
 """The file that makes a run folder whole."""

@@ -23,7 +23,7 @@ from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import with_controls
 
 _AT_ONCE = 96  # images
-_SHORTER = 4  # times fewer steps in the round that picks labels
+SHORTER = 4  # times fewer steps in the round that picks labels
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def margins_of_all(
     count = model.num_classes
     if count <= max_labels:
         return largest_margins(model, range(count), config=config, on_progress=on_progress)
-    short = dataclasses.replace(config, starts=1, steps=max(1, config.steps // _SHORTER))
+    short = dataclasses.replace(config, starts=1, steps=max(1, config.steps // SHORTER))
     first = largest_margins(model, range(count), config=short, on_progress=on_progress)
     ranked = first.argsort(descending=True, stable=True).tolist()
     labels = with_controls(ranked[: max_labels // 2], ranked, max_labels)
@@ -111,6 +111,6 @@ def largest_margins(
             (pixels.grad,) = torch.autograd.grad(-margins.sum(), pixels)
             optimizer.step()
             done, total = first * config.steps + (step + 1) * len(pixels), count * config.steps
-            on_progress(Progress("margins", done, total))
+            on_progress(Progress("margins", done, total, work=len(pixels)))
         found.append(margins.detach().cpu())
     return torch.cat(found).view(len(labels), config.starts).amax(1)

@@ -16,7 +16,7 @@ from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import flip_rate, predict
 from rnp_core.model import SuspectModel
-from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.progress import FORWARD_WORK, OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
 from rnp_core.stages.filter_mask import prune_filters
 from rnp_core.stages.recover import RecoverResult
@@ -133,7 +133,10 @@ def prune(
         for step, count in enumerate(counts):
             candidate = _candidate(model, order, count, defense_set, triggers)
             candidates.append(candidate)
-            on_progress(Progress("prune", step + 1, len(counts), f"{count} filters"))
+            work = FORWARD_WORK * len(defense_set) * (1 + len(triggers))
+            on_progress(
+                Progress("prune", step + 1, len(counts), f"{count} filters", work=work)
+            )
             if baseline.clean_accuracy - candidate.clean_accuracy > 3 * config.max_accuracy_drop:
                 break
             if candidate.flip_rate <= config.target_flip_rate / 2:

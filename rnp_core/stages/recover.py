@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
-from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.progress import OnProgress, Progress, ignore_progress, training_work
 from rnp_core.ranges import check_range
 from rnp_core.stages.filter_mask import MaskableLayer, full_mask, masked_parameters
 from rnp_core.stages.sampling import augment, epoch_batches
@@ -82,7 +82,7 @@ def recover(
     """
     generator = torch.Generator().manual_seed(config.seed)
     network = unlearned.copy()
-    use_batch_statistics(network)
+    work = training_work(use_batch_statistics(network))
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     images, targets = defense_set.images.to(network.device), defense_set.labels.to(network.device)
     masks = {
@@ -120,6 +120,7 @@ def recover(
                 config.steps,
                 f"accuracy {accuracy[-1]:.2f}",
                 {"accuracy": accuracy[-1]},
+                work * len(indices),
             )
         )
     return RecoverResult(

@@ -22,9 +22,16 @@ from rnp_core.errors import ConfigError
 from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion import KINDS, RecoveredTrigger, trigger_loss
 from rnp_core.model import SuspectModel
-from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.progress import (
+    FORWARD_WORK,
+    OnProgress,
+    Progress,
+    ignore_progress,
+    training_work,
+)
 from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
+from rnp_core.stages.unlearn import has_batch_norms
 
 _SIZE_PENALTY = 10.0  # on the relative excess over the size limit
 
@@ -54,6 +61,16 @@ class RepairConfig:
         check_range(self, "triggered_share", 0, 1)
         check_range(self, "learning_rate", 1e-9, 10)
         check_range(self, "momentum", 0, 0.999)
+
+    @property
+    def triggered(self) -> int:
+        """Triggered images a step."""
+        return self.copies * max(1, int(self.triggered_share * self.batch_size) // self.copies)
+
+    def work_of_a_step(self, clean: int, training: float) -> float:
+        """Work of a step with this many ``clean`` images, see :mod:`rnp_core.progress`: training on
+        them and on triggered ones, the teacher's answers, and the triggers' own step."""
+        return training * (clean + 2 * self.triggered) + FORWARD_WORK * clean
 
 
 def repair(
@@ -88,6 +105,7 @@ def repair(
     generator = torch.Generator().manual_seed(config.seed)
     teacher = fold_batch_norms(teacher or model, defense_set.images[:2])
     repaired = model.copy()
+    training = training_work(has_batch_norms(repaired))
     parameters = [p for p in repaired.network.parameters() if p.is_floating_point()]
     silent = [p.detach() == 0 for p in parameters]
     for parameter in parameters:
@@ -118,7 +136,9 @@ def repair(
         with torch.no_grad():
             for parameter, zeros in zip(parameters, silent, strict=True):
                 parameter[zeros] = 0.0
-        on_progress(Progress("repair", step + 1, config.steps, f"loss {loss.item():.2f}"))
+        work = config.work_of_a_step(len(clean), training)
+        message = f"loss {loss.item():.2f}"
+        on_progress(Progress("repair", step + 1, config.steps, message, work=work))
     repaired.zero_grad(set_to_none=True)
     repaired.requires_grad_(False)
     return repaired
@@ -139,7 +159,7 @@ class _Opponent:
         self._kind = KINDS[trigger.kind]
         self._label, self._limit = trigger.label, limit
         self._copies = config.copies
-        self._each = max(1, int(config.triggered_share * config.batch_size) // config.copies)
+        self._each = config.triggered // config.copies
         self._pixels, self._labels = defense_set.images.to(device), defense_set.labels
         self._generator = generator
         self._others = torch.nonzero(defense_set.labels != trigger.label).flatten()

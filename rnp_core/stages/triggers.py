@@ -102,9 +102,7 @@ def recover_triggers(
     labels = with_controls(leaders[: max_labels // 2], leaders, max_labels)
     screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
-        short = dataclasses.replace(
-            config, steps=config.steps // 3, batch_size=max(2, config.batch_size // 2)
-        )
+        short = screening(config)
         screened = invert(
             model, defense_set, labels, kind="patch", config=short, on_progress=on_progress
         )
@@ -131,14 +129,14 @@ def recover_triggers(
         look("patch", leaders[:1] * RESTARTS, again)
     universal = None
     if COMPARED_AT_LEAST <= len(unlearned_shares) <= UNIVERSAL_UP_TO:
-        wide = dataclasses.replace(config, batch_size=2 * config.batch_size)
+        wide = universal_look(config)
         (universal,) = invert(
             model, defense_set, [ANY_LABEL], kind="patch", config=wide, on_progress=on_progress
         )
         evidence = weigh_universal(universal, found["patch"], weights=weights)
         if evidence and evidence.score >= enough_score:
             return TriggerSearch(found, screened, universal)
-    for kind, settings in _second_looks(config):
+    for kind, settings in second_looks(config):
         current = scores(found)
         highest = float(current.max())
         if highest >= enough_score:
@@ -167,9 +165,7 @@ def strengthen(
     Returns:
         One for each of ``triggers``, in their order; the old one where the new one flips less.
     """
-    settings = dataclasses.replace(
-        config, steps=config.steps // 2, batch_size=4 * config.batch_size, goal=SURE_GOAL
-    )
+    settings = strengthening(config)
     stronger = []
     for old in triggers:
         (new,) = invert(
@@ -185,7 +181,26 @@ def strengthen(
     return tuple(stronger)
 
 
-def _second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:
+def screening(config: InversionConfig) -> InversionConfig:
+    """Settings of the short first round."""
+    return dataclasses.replace(
+        config, steps=config.steps // 3, batch_size=max(2, config.batch_size // 2)
+    )
+
+
+def universal_look(config: InversionConfig) -> InversionConfig:
+    """Settings of the search for a patch that leads to any other class."""
+    return dataclasses.replace(config, batch_size=2 * config.batch_size)
+
+
+def strengthening(config: InversionConfig) -> InversionConfig:
+    """Settings of :func:`strengthen`."""
+    return dataclasses.replace(
+        config, steps=config.steps // 2, batch_size=4 * config.batch_size, goal=SURE_GOAL
+    )
+
+
+def second_looks(config: InversionConfig) -> list[tuple[str, InversionConfig]]:
     """Kind and settings of each further round; the cheapest first."""
     smaller = dataclasses.replace(config, batch_size=max(2, 3 * config.batch_size // 4))
     brief = dataclasses.replace(smaller, steps=2 * config.steps // 3)

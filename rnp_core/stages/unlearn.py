@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
-from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.progress import OnProgress, Progress, ignore_progress, training_work
 from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
 
@@ -91,7 +91,7 @@ def unlearn(
     """
     generator = torch.Generator().manual_seed(config.seed)
     unlearned = model.copy()
-    use_batch_statistics(unlearned)
+    work = training_work(use_batch_statistics(unlearned))
     parameters = [p for p in unlearned.network.parameters() if p.is_floating_point()]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -119,6 +119,7 @@ def unlearn(
                 config.max_steps,
                 f"accuracy {accuracy[-1]:.2f}",
                 {"accuracy": accuracy[-1], "shares": shares[-1].tolist()},
+                work * len(indices),
             )
         )
         collapsed = smoothed <= stop_accuracy
@@ -150,6 +151,11 @@ def use_batch_statistics(model: SuspectModel) -> bool:
     for module in found:
         module.train()
     return bool(found)
+
+
+def has_batch_norms(model: SuspectModel) -> bool:
+    """Whether ``model`` has layers that can use the statistics of a batch."""
+    return bool(_batch_norms(model))
 
 
 def _batch_norms(model: SuspectModel) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -1,0 +1,104 @@
+"""What a scan is expected to cost is what its stages then report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from rnp_core.config import ScanConfig, preset_config
+from rnp_core.expected_work import expected_work
+from rnp_core.inversion import InversionConfig, RecoveredTrigger
+from rnp_core.progress import Progress
+from rnp_core.stages import triggers
+from rnp_core.stages.filter_mask import find_maskable_layers
+from rnp_core.stages.margins import margins_of_all
+from rnp_core.stages.recover import recover
+from rnp_core.stages.repair import RepairConfig
+from tests.helpers.models import planted_model
+from tests.helpers.sets import quadrant_set
+
+SET = quadrant_set(10)
+
+
+def expect(config: ScanConfig, classes: int = 10, **changes: object) -> dict[str, float]:
+    facts: dict[str, object] = {"images": 100, "suspects": 0, "batch_statistics": True}
+    return expected_work(config, classes=classes, **{**facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("classes", [2, 12, 43, 1000])
+@pytest.mark.parametrize("batch_statistics", [True, False])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_the_search_of_an_innocent_model_takes_what_was_expected(
+    classes: int, batch_statistics: bool, share: float, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = 0
+
+    def invert(
+        model: object, images: object, labels: Sequence[int], **options: object
+    ) -> tuple[RecoveredTrigger, ...]:
+        nonlocal spent
+        config = options["config"]
+        assert isinstance(config, InversionConfig)
+        spent += config.steps * config.batch_size * len(labels)
+        kind, empty = str(options["kind"]), torch.zeros(1, 2, 2)
+        return tuple(RecoveredTrigger(k, kind, 20.0, 0.9, empty, empty, []) for k in labels)
+
+    monkeypatch.setattr(triggers, "invert", invert)
+    config = preset_config(preset)
+    shares = torch.full((classes,), (1 - share) / (classes - 1))
+    shares[0] = share
+    triggers.recover_triggers(
+        planted_model(),
+        SET,
+        shares,
+        used_batch_statistics=batch_statistics,
+        config=config.invert_stage,
+        enough_score=2.0,
+        doubtful_score=2.0,
+    )
+    work = expect(
+        config, classes, batch_statistics=batch_statistics, share=float(shares.max()), accused=False
+    )
+    assert work["triggers"] == spent
+
+
+@pytest.mark.parametrize("max_labels", [3, 64])
+def test_margins_and_recovery_report_what_was_expected(max_labels: int) -> None:
+    model, seen = planted_model(), []
+    config = dataclasses.replace(
+        preset_config("quick"),
+        max_labels=max_labels,
+        margin_stage=dataclasses.replace(ScanConfig().margin_stage, steps=8),
+        recover_stage=dataclasses.replace(ScanConfig().recover_stage, steps=2, batch_size=8),
+    )
+
+    def note(progress: Progress) -> None:
+        seen.append((progress.stage, progress.work))
+
+    margins_of_all(model, max_labels=max_labels, config=config.margin_stage, on_progress=note)
+    layers = find_maskable_layers(model, SET.images[:2])
+    recover(model, layers, SET, config=config.recover_stage, on_progress=note)
+    work = expect(config, model.num_classes)
+    for stage in ("margins", "recover"):
+        assert sum(own for name, own in seen if name == stage) == pytest.approx(work[stage])
+
+
+def test_work_follows_what_is_known() -> None:
+    config = preset_config("standard")
+    open_, innocent, accused = (expect(config, accused=known) for known in (None, False, True))
+    assert innocent["removal"] == 0 < open_["removal"] < accused["removal"]
+    assert innocent["triggers"] > open_["triggers"] > accused["triggers"]
+    assert innocent["attributions"] == 0 < accused["attributions"]
+    assert expect(config, suspects=100)["samples"] > 0 == innocent["samples"]
+    thrifty = dataclasses.replace(config, repair=False)
+    assert expect(thrifty, accused=True)["removal"] < accused["removal"]
+
+
+def test_a_repair_step_counts_its_triggered_images() -> None:
+    config = RepairConfig(batch_size=100, triggered_share=0.17, copies=3)
+    assert config.triggered == 15
+    assert config.work_of_a_step(100, 1.0) == pytest.approx(100 + 30 + 30)
