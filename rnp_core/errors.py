@@ -62,3 +62,15 @@ class ScanCancelled(RnpError):
 def reason_of(error: Exception) -> str:
     """What the system says went wrong, without number and path; else the whole message."""
     return getattr(error, "strerror", None) or str(error)
+
+
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the CPU or a GPU; torch raises a RuntimeError for that."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in text for words in _NO_MEMORY)
+    )

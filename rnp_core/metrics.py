@@ -11,21 +11,29 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
+from rnp_core.parts import Parts, images_at_once
 
 if TYPE_CHECKING:
     from rnp_core.inversion import RecoveredTrigger
 
 
+_AT_ONCE = 256  # images
+
+
 @torch.no_grad()
-def predict_probabilities(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
+def predict_probabilities(model: SuspectModel, images: Tensor) -> Tensor:
     """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``, on the CPU."""
-    return torch.cat([model(batch).float().softmax(1) for batch in images.split(batch_size)]).cpu()
+    parts = Parts(images_at_once(model, _AT_ONCE))
+    return torch.cat(
+        parts.run(lambda part: model(images[part]).float().softmax(1).cpu(), len(images))
+    )
 
 
 @torch.no_grad()
-def predict(model: SuspectModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
+def predict(model: SuspectModel, images: Tensor) -> Tensor:
     """Predicted class ``(N,)`` int64 of ``images`` ``(N, C, H, W)``, on the CPU."""
-    return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)]).cpu()
+    parts = Parts(images_at_once(model, _AT_ONCE))
+    return torch.cat(parts.run(lambda part: model(images[part]).argmax(1).cpu(), len(images)))
 
 
 def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:

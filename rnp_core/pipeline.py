@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 from collections.abc import Sequence
@@ -173,9 +174,15 @@ def _scan(
     )
     clock.expect(expected())
 
-    unlearned = log.run(
+    unlearned = log.run_batches(
         "unlearn",
-        lambda: unlearn(suspect, fit, config=config.unlearn_stage, on_progress=on_progress),
+        lambda size: unlearn(
+            suspect,
+            fit,
+            config=dataclasses.replace(config.unlearn_stage, batch_size=size),
+            on_progress=on_progress,
+        ),
+        config.unlearn_stage.batch_size,
     )
     recovered = _recover(log, suspect, unlearned, fit, config, on_progress)
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
@@ -342,15 +349,16 @@ def _recover(
     if unlearned is None:
         log.skip("recover", "unlearning failed")
         return None
-    return log.run(
+    return log.run_batches(
         "recover",
-        lambda: recover(
+        lambda size: recover(
             unlearned.model,
             find_maskable_layers(model, fit.images[:2]),
             fit,
-            config=config.recover_stage,
+            config=dataclasses.replace(config.recover_stage, batch_size=size),
             on_progress=on_progress,
         ),
+        config.recover_stage.batch_size,
     )
 
 

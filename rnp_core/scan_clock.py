@@ -27,8 +27,8 @@ _ALMOST = 0.999
 
 
 class ScanClock:
-    """Measures the speed of a scan by the stages behind it, and hands progress on with what that
-    says about the stages ahead.
+    """Measures how fast a scan works, and hands progress on with what that says about the stages
+    ahead. The latest stage tells best how fast the next one will be.
 
     Args:
         on_progress: gets every report, with :data:`FRACTION` and :data:`SECONDS_LEFT` added.
@@ -45,7 +45,8 @@ class ScanClock:
         self._ahead: dict[str, float] = {}
         self._over: set[str] = set()
         self._stage, self._started, self._done = "", 0.0, 0.0
-        self._work = self._seconds = 0.0  # of the stages behind
+        self._behind = 0.0  # work of the stages that are over
+        self._speed: float | None = None  # work a second, in the last of them that reported any
         self._fraction = 0.0
 
     def expect(self, work: Mapping[str, float]) -> None:
@@ -60,8 +61,8 @@ class ScanClock:
     def end(self) -> None:
         """The stage is over, whatever came of it."""
         if self._done > 0:
-            self._work += self._done
-            self._seconds += self._now() - self._started
+            self._behind += self._done
+            self._speed = self._speed_now()
         self._drop(self._stage)
         self._stage, self._done = "", 0.0
 
@@ -74,16 +75,18 @@ class ScanClock:
         self._done += progress.work
         own = self._ahead.get(self._stage, 0.0)
         left = sum(self._ahead.values()) - min(self._done, own)
-        done = self._work + self._done
+        done = self._behind + self._done
         if done > 0:
             self._fraction = max(self._fraction, min(_ALMOST, done / (done + left)))
         values = {**progress.values, FRACTION: self._fraction}
-        if self._work > 0:
-            speed = self._work / self._seconds
-            if self._done >= _SETTLED * own:
-                speed = done / (self._seconds + self._now() - self._started)
-            values[SECONDS_LEFT] = left / speed
+        if self._speed is not None:
+            settled = self._done > 0 and self._done >= _SETTLED * own
+            values[SECONDS_LEFT] = left / (self._speed_now() if settled else self._speed)
         self._on_progress(dataclasses.replace(progress, values=values))
+
+    def _speed_now(self) -> float:
+        """Work a second in the stage that runs."""
+        return self._done / max(self._now() - self._started, 1e-9)
 
     def _drop(self, stage: str) -> None:
         self._over.add(stage)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from rnp_core.errors import RnpError, ScanCancelled
+from rnp_core.parts import retried_smaller
 from rnp_core.report import StageRow
 from rnp_core.scan_clock import ScanClock
 from rnp_core.stage_store import StageStore
 
 KEPT = "taken from an interrupted run of this scan"
 """Detail of a stage that finished in an earlier attempt."""
+
+LEAST_BATCH = 16
+"""Images in the smallest batch whose statistics still say something."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -62,6 +67,26 @@ class StageLog:
         self.rows.append(StageRow(name, "done", time.perf_counter() - start))
         if self._store is not None:
             self._store.save(name, result)
+        return result
+
+    def run_batches(self, name: str, stage: Callable[[int], T], size: int) -> T | None:
+        """:meth:`run` with batches of ``size`` images; where memory runs out with halves, and the
+        row says so, as the size is part of the method.
+
+        Raises:
+            ScanCancelled, MemoryError: as :meth:`run` does.
+        """
+        used = size
+
+        def attempt() -> T:
+            nonlocal used
+            result, used = retried_smaller(stage, size, least=min(size, LEAST_BATCH))
+            return result
+
+        result = self.run(name, attempt)
+        if used < size:
+            detail = f"with batches of {used} images instead of {size}, as memory ran out"
+            self.rows[-1] = dataclasses.replace(self.rows[-1], detail=detail)
         return result
 
     def skip(self, name: str, reason: str) -> None:

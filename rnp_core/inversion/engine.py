@@ -19,6 +19,7 @@ from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
+from rnp_core.parts import Parts, images_at_once
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
 
@@ -121,8 +122,9 @@ def invert(
     network = fold_batch_norms(model, defense_set.images[:2])
     device, pixels = model.device, defense_set.images.to(model.device)
     seen = predict(network, defense_set.images)
+    sources_of = seen.to(device)
     count, batch = len(labels), config.batch_size
-    targets = torch.tensor(list(labels), device=device).repeat_interleave(batch)
+    targets = torch.tensor(list(labels), device=device).unsqueeze(1).expand(-1, batch)  # (L, B)
     pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
     if any(len(pool) == 0 for pool in pools):
         raise DataError("expected images of at least two classes, got one class")
@@ -139,15 +141,25 @@ def invert(
     best_size = torch.full((count,), float("inf"), device=device)
     best = [parameter.detach().clone() for parameter in parameters]
 
+    def attack(part: slice) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Flip rates and sizes of the triggers of some labels, and gradients of their losses."""
+        own = [parameter[part] for parameter in parameters]
+        images = pixels[drawn[part]]  # (L, B, C, H, W)
+        sources, goals = sources_of[drawn[part]].flatten(), targets[part].flatten()
+        logits = network(family.apply(own, images).flatten(0, 1))
+        error = trigger_loss(logits, goals, sources).view(-1, batch).mean(1)
+        size = family.size(own)
+        gradients = torch.autograd.grad((error + weight[part] * size).sum(), own)
+        hit = trigger_hits(logits.argmax(1), goals, sources).float().view(-1, batch).mean(1)
+        return hit, size.detach(), gradients
+
+    parts = Parts(images_at_once(model, count * batch) // batch)
     for step in range(config.steps):
-        drawn = [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
-        images = pixels[torch.cat(drawn)].view(count, batch, *model.input_shape)
-        sources = seen[torch.cat(drawn)].to(device)
-        logits = network(family.apply(parameters, images).flatten(0, 1))
-        error = trigger_loss(logits, targets, sources).view(count, batch).mean(1)
-        size = family.size(parameters)
-        gradients = torch.autograd.grad((error + weight * size).sum(), parameters)
-        hit = trigger_hits(logits.argmax(1), targets, sources).float().view(count, batch).mean(1)
+        drawn = torch.stack(
+            [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
+        )
+        hits, sizes, gradients = zip(*parts.run(attack, count), strict=True)
+        hit, size = torch.cat(hits), torch.cat(sizes)
         with torch.no_grad():
             flips = hit if step == 0 else 0.7 * flips + 0.3 * hit
             works = flips >= config.goal
@@ -156,11 +168,11 @@ def invert(
             for kept, parameter in zip(best, parameters, strict=True):
                 kept[better] = parameter[better]
             weight *= torch.where(works, 1 + config.weight_rate, 1 / (1 + config.weight_rate))
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        for parameter, *own in zip(parameters, *gradients, strict=True):
+            parameter.grad = torch.cat(own)
         optimizer.step()
-        sizes = {"sizes": size.detach().tolist()}
-        on_progress(Progress("triggers", step + 1, config.steps, kind, sizes, count * batch))
+        values = {"sizes": size.tolist()}
+        on_progress(Progress("triggers", step + 1, config.steps, kind, values, count * batch))
 
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):

@@ -61,7 +61,7 @@ def encode_error(error: BaseException) -> bytes:
         known = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, 0) is c)
         reason = getattr(error, "reason", "")
         return encode("error", {"class": known, "message": str(error), "reason": reason})
-    if isinstance(error, MemoryError) or _is_allocation(error):
+    if errors.is_out_of_memory(error):
         text = "out of memory; raise the memory limit, or use fewer or smaller images"
         return encode("error", {"class": "IsolationError", "message": text, "reason": "memory"})
     text = f"the work stopped at an unexpected error: {type(error).__name__}: {error}"
@@ -120,11 +120,3 @@ def _clean(text: Any) -> str:
     """Text without control characters, of bounded length; line breaks stay."""
     short = text if len(text) <= _TEXT else text[:_TEXT] + " ..."
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in short)
-
-
-def _is_allocation(error: BaseException) -> bool:
-    """Whether torch could not allocate; it raises a RuntimeError for that."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "allocate memory" in text or "not enough memory" in text or "out of memory" in text
-    )

@@ -18,6 +18,7 @@ from torch import Tensor
 from rnp_core.errors import ConfigError
 from rnp_core.fold import fold_batch_norms
 from rnp_core.model import SuspectModel
+from rnp_core.parts import Parts, images_at_once
 from rnp_core.progress import OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import with_controls
@@ -98,9 +99,8 @@ def largest_margins(
     starts = torch.rand((count, *model.input_shape), generator=generator).clamp(0.05, 0.95)
     targets = torch.tensor(list(labels)).repeat_interleave(config.starts)
     network = fold_batch_norms(model, starts[:2])
-    found = []
-    for first in range(0, count, _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
+
+    def climb(part: slice) -> Tensor:
         pixels = torch.logit(starts[part]).to(model.device).requires_grad_(True)
         own = targets[part, None].to(model.device)
         optimizer = torch.optim.Adam([pixels], lr=config.learning_rate)
@@ -110,7 +110,9 @@ def largest_margins(
             margins = logits.gather(1, own).squeeze(1) - others
             (pixels.grad,) = torch.autograd.grad(-margins.sum(), pixels)
             optimizer.step()
-            done, total = first * config.steps + (step + 1) * len(pixels), count * config.steps
-            on_progress(Progress("margins", done, total, work=len(pixels)))
-        found.append(margins.detach().cpu())
-    return torch.cat(found).view(len(labels), config.starts).amax(1)
+            done = part.start * config.steps + (step + 1) * len(pixels)
+            on_progress(Progress("margins", done, count * config.steps, work=len(pixels)))
+        return margins.detach().cpu()
+
+    found = torch.cat(Parts(images_at_once(model, _AT_ONCE)).run(climb, count))
+    return found.view(len(labels), config.starts).amax(1)

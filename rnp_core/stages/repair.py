@@ -10,18 +10,20 @@ than the labels do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError
 from rnp_core.fold import fold_batch_norms
 from rnp_core.inversion import KINDS, RecoveredTrigger, trigger_loss
 from rnp_core.model import SuspectModel
+from rnp_core.parts import Parts, images_at_once
 from rnp_core.progress import (
     FORWARD_WORK,
     OnProgress,
@@ -121,15 +123,18 @@ def repair(
             opponent.attack(repaired)
     pixels = defense_set.images.to(model.device)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
+    parts = Parts(images_at_once(model, config.batch_size + config.triggered))
     for step in range(config.steps):
         triggered, true_labels = opponents[step % len(opponents)].attack(repaired)
         clean = augment(pixels[next(batches)], generator)
         with torch.no_grad():
             right = F.one_hot(true_labels, model.num_classes).to(model.device, torch.float32)
             wanted = torch.cat([teacher(clean).softmax(1), right])
-        loss = F.cross_entropy(repaired(torch.cat([clean, triggered])), wanted)
-        optimizer.zero_grad()
-        loss.backward()
+        images = torch.cat([clean, triggered])
+        learn = functools.partial(_learn, repaired, parameters, images, wanted)
+        losses, gradients = zip(*parts.run(learn, len(images)), strict=True)
+        for parameter, *own in zip(parameters, *gradients, strict=True):
+            parameter.grad = torch.stack(own).sum(0) if len(own) > 1 else own[0]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -137,11 +142,23 @@ def repair(
             for parameter, zeros in zip(parameters, silent, strict=True):
                 parameter[zeros] = 0.0
         work = config.work_of_a_step(len(clean), training)
-        message = f"loss {loss.item():.2f}"
+        message = f"loss {sum(losses):.2f}"
         on_progress(Progress("repair", step + 1, config.steps, message, work=work))
     repaired.zero_grad(set_to_none=True)
     repaired.requires_grad_(False)
     return repaired
+
+
+def _learn(
+    model: SuspectModel,
+    parameters: list[nn.Parameter],
+    images: Tensor,
+    wanted: Tensor,
+    part: slice,
+) -> tuple[float, tuple[Tensor, ...]]:
+    """What some of the ``images`` add to the mean error over all, and to its gradient."""
+    error = F.cross_entropy(model(images[part]), wanted[part], reduction="sum") / len(images)
+    return error.item(), torch.autograd.grad(error, parameters, materialize_grads=True)
 
 
 class _Opponent:

@@ -39,9 +39,9 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
     assert probabilities.shape == (20, 4)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(20))
     torch.testing.assert_close(
-        predict_probabilities(model, SET.images, batch_size=7), probabilities
+        predict_probabilities(model, SET.images), probabilities
     )
-    assert torch.equal(predict(model, SET.images, batch_size=7), SET.labels)
+    assert torch.equal(predict(model, SET.images), SET.labels)
     assert torch.equal(probabilities.argmax(1), SET.labels)
     assert not probabilities.requires_grad
 

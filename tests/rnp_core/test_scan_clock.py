@@ -53,6 +53,14 @@ def test_the_time_left_is_known_once_the_first_stage_is_over() -> None:
     assert scan.fractions == pytest.approx([10 / 110, 20 / 110, 30 / 80, 40 / 80, 60 / 80, 0.999])
 
 
+def test_the_latest_stage_tells_the_speed_and_a_running_one_once_it_settled() -> None:
+    scan = Scan(unlearn=10, recover=10, triggers=100)
+    scan.stage("unlearn", 10, seconds=1)
+    scan.stage("recover", 2, 8, seconds=3)
+    scan.stage("triggers", 10, 90, seconds=2)
+    assert scan.left[1:] == pytest.approx([108 * 1, 100 * 3, 90 * 3, 0])
+
+
 def test_the_fraction_never_falls_and_never_ends() -> None:
     scan = Scan(unlearn=20, triggers=20)
     scan.stage("unlearn", 10, 10, seconds=1)
