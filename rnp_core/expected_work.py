@@ -1,8 +1,7 @@
 """The work of a scan before it is done, for the estimate of the time left.
 
 Work is counted as stages report it, see :mod:`rnp_core.progress`. What adapts to the evidence is
-expected by its usual course. The shares and constants here were fitted to nine scans of CIFAR-sized
-models on one thread of a CPU.
+expected by its usual course.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def expected_work(
     classes: int,
     images: int,
     suspects: int,
-    batch_statistics: bool,
+    batch_norms: bool,
     share: float = 0.0,
     accused: bool | None = None,
 ) -> dict[str, float]:
@@ -45,26 +44,27 @@ def expected_work(
         classes: of the model.
         images: clean ones.
         suspects: images to triage.
-        batch_statistics: whether the network has BatchNorm layers.
+        batch_norms: whether the network has BatchNorm layers.
         share: the largest unlearned share; 0 before unlearning.
         accused: whether there is a backdoor to remove; None while that is open.
     """
     chance = _ACCUSED if accused is None else float(accused)
     held_out = round(config.holdout_share * images)
     fit = images - held_out
-    training = training_work(batch_statistics)
     labels = min(classes, config.max_labels)
     recover = config.recover_stage
     shown = (config.attributed_samples if suspects else 0) + chance
     first, each = _ATTRIBUTION
     return {
-        "unlearn": _UNLEARN_STEPS * min(fit, config.unlearn_stage.batch_size) * training,
-        "recover": recover.steps * min(fit, recover.batch_size) * training,
+        "unlearn": _UNLEARN_STEPS
+        * training_work(min(fit, config.unlearn_stage.batch_size), batch_norms=batch_norms),
+        "recover": recover.steps
+        * training_work(min(fit, recover.batch_size), batch_norms=batch_norms, masks=True),
         "margins": _margins(config, classes, labels),
         "triggers": _triggers(
-            config.invert_stage, classes, labels, batch_statistics, share, chance
+            config.invert_stage, classes, labels, batch_norms, share, chance
         ),
-        "removal": chance * _removal(config, fit, training),
+        "removal": chance * _removal(config, fit, batch_norms),
         "samples": 3 * FORWARD_WORK * suspects,
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
         "report": FORWARD_WORK * (images + (labels + 2) * held_out),
@@ -81,38 +81,35 @@ def _triggers(
     config: InversionConfig,
     classes: int,
     labels: int,
-    batch_statistics: bool,
+    batch_norms: bool,
     share: float,
     chance: float,
 ) -> float:
     """Patches for certain, and further looks where these do not accuse a label."""
-    work = 0
+    work = 0.0
     if labels > SCREENED_FROM:
-        work += _inversion(screening(config), labels)
+        work += screening(config).work(labels)
         labels = SCREENED_FROM
-    work += _inversion(config, labels)
-    further = 0
-    if batch_statistics and share >= RESTART_SHARE:
-        further += _inversion(config, RESTARTS)
+    work += config.work(labels)
+    further = 0.0
+    if batch_norms and share >= RESTART_SHARE:
+        further += config.work(RESTARTS)
     if COMPARED_AT_LEAST <= classes <= UNIVERSAL_UP_TO:
-        further += _inversion(universal_look(config), 1)
+        further += universal_look(config).work(1)
     for kind, settings in second_looks(config):
         if kind != "patch":
-            further += _inversion(settings, min(labels, COMPARED_LABELS))
-        elif not batch_statistics:
-            further += _inversion(settings, labels)
+            further += settings.work(min(labels, COMPARED_LABELS))
+        elif not batch_norms:
+            further += settings.work(labels)
     return work + (1 - chance) * further
 
 
-def _inversion(config: InversionConfig, labels: int) -> int:
-    return config.steps * config.batch_size * labels
-
-
-def _removal(config: ScanConfig, fit: int, training: float) -> float:
+def _removal(config: ScanConfig, fit: int, batch_norms: bool) -> float:
     """Against one trigger."""
-    work = float(_inversion(strengthening(config.invert_stage), 1))
+    work = strengthening(config.invert_stage).work(1)
     work += 2 * _PRUNE_CANDIDATES * fit * FORWARD_WORK
     if config.repair:
         stage = config.repair_stage
-        work += stage.steps * stage.work_of_a_step(min(fit, stage.batch_size), training)
+        step = stage.work_of_a_step(min(fit, stage.batch_size), batch_norms=batch_norms)
+        work += stage.steps * step
     return work

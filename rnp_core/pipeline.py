@@ -170,7 +170,7 @@ def _scan(
         classes=suspect.num_classes,
         images=len(defense_set),
         suspects=len(suspects) if suspects else 0,
-        batch_statistics=has_batch_norms(suspect),
+        batch_norms=has_batch_norms(suspect),
     )
     clock.expect(expected())
 

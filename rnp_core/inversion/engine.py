@@ -20,7 +20,7 @@ from rnp_core.inversion.kinds import KINDS
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.parts import Parts, images_at_once
-from rnp_core.progress import OnProgress, Progress, ignore_progress
+from rnp_core.progress import FORWARD_WORK, OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range
 
 ANY_LABEL = -1
@@ -50,6 +50,11 @@ class InversionConfig:
         check_range(self, "batch_size", 1)
         check_range(self, "goal", 0, 1)
         check_range(self, "weight_rate", 0, 10)
+
+    def work(self, labels: int) -> float:
+        """Work of so many labels at once, see :mod:`rnp_core.progress`: the steps that report it,
+        and the check of the finished triggers."""
+        return labels * (self.steps * self.batch_size + FORWARD_WORK * _CHECKED)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,7 @@ def recover(
     """
     generator = torch.Generator().manual_seed(config.seed)
     network = unlearned.copy()
-    work = training_work(use_batch_statistics(network))
+    batch_norms = use_batch_statistics(network)
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     images, targets = defense_set.images.to(network.device), defense_set.labels.to(network.device)
     masks = {
@@ -120,7 +120,7 @@ def recover(
                 config.steps,
                 f"accuracy {accuracy[-1]:.2f}",
                 {"accuracy": accuracy[-1]},
-                work * len(indices),
+                training_work(len(indices), batch_norms=batch_norms, masks=True),
             )
         )
     return RecoverResult(

@@ -69,10 +69,12 @@ class RepairConfig:
         """Triggered images a step."""
         return self.copies * max(1, int(self.triggered_share * self.batch_size) // self.copies)
 
-    def work_of_a_step(self, clean: int, training: float) -> float:
+    def work_of_a_step(self, clean: int, *, batch_norms: bool) -> float:
         """Work of a step with this many ``clean`` images, see :mod:`rnp_core.progress`: training on
         them and on triggered ones, the teacher's answers, and the triggers' own step."""
-        return training * (clean + 2 * self.triggered) + FORWARD_WORK * clean
+        learning = training_work(clean + self.triggered, batch_norms=batch_norms)
+        attack = training_work(self.triggered, batch_norms=batch_norms)
+        return learning + attack + FORWARD_WORK * clean
 
 
 def repair(
@@ -107,7 +109,7 @@ def repair(
     generator = torch.Generator().manual_seed(config.seed)
     teacher = fold_batch_norms(teacher or model, defense_set.images[:2])
     repaired = model.copy()
-    training = training_work(has_batch_norms(repaired))
+    batch_norms = has_batch_norms(repaired)
     parameters = [p for p in repaired.network.parameters() if p.is_floating_point()]
     silent = [p.detach() == 0 for p in parameters]
     for parameter in parameters:
@@ -141,7 +143,7 @@ def repair(
         with torch.no_grad():
             for parameter, zeros in zip(parameters, silent, strict=True):
                 parameter[zeros] = 0.0
-        work = config.work_of_a_step(len(clean), training)
+        work = config.work_of_a_step(len(clean), batch_norms=batch_norms)
         message = f"loss {sum(losses):.2f}"
         on_progress(Progress("repair", step + 1, config.steps, message, work=work))
     repaired.zero_grad(set_to_none=True)

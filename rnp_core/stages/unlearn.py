@@ -91,7 +91,7 @@ def unlearn(
     """
     generator = torch.Generator().manual_seed(config.seed)
     unlearned = model.copy()
-    work = training_work(use_batch_statistics(unlearned))
+    batch_norms = use_batch_statistics(unlearned)
     parameters = [p for p in unlearned.network.parameters() if p.is_floating_point()]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -119,7 +119,7 @@ def unlearn(
                 config.max_steps,
                 f"accuracy {accuracy[-1]:.2f}",
                 {"accuracy": accuracy[-1], "shares": shares[-1].tolist()},
-                work * len(indices),
+                training_work(len(indices), batch_norms=batch_norms),
             )
         )
         collapsed = smoothed <= stop_accuracy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,3 +72,15 @@ def test_state_and_caches_have_one_place(path: Path) -> None:
     if path.name != "__main__.py":
         calls = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls)
+
+
+def test_the_first_page_does_not_wait_for_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom streamlit.testing.v1 import AppTest\nfrom dashboard import server\n"
+        "test = AppTest.from_file(str(server.SCRIPT), default_timeout=120).run()\n"
+        "assert not test.exception and test.title\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "RNP_HOME": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

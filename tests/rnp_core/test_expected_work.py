@@ -11,7 +11,7 @@ import torch
 from rnp_core.config import ScanConfig, preset_config
 from rnp_core.expected_work import expected_work
 from rnp_core.inversion import InversionConfig, RecoveredTrigger
-from rnp_core.progress import Progress
+from rnp_core.progress import Progress, training_work
 from rnp_core.stages import triggers
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.margins import margins_of_all
@@ -24,7 +24,7 @@ SET = quadrant_set(10)
 
 
 def expect(config: ScanConfig, classes: int = 10, **changes: object) -> dict[str, float]:
-    facts: dict[str, object] = {"images": 100, "suspects": 0, "batch_statistics": True}
+    facts: dict[str, object] = {"images": 100, "suspects": 0, "batch_norms": True}
     return expected_work(config, classes=classes, **{**facts, **changes})  # type: ignore[arg-type]
 
 
@@ -35,7 +35,7 @@ def expect(config: ScanConfig, classes: int = 10, **changes: object) -> dict[str
 def test_the_search_of_an_innocent_model_takes_what_was_expected(
     classes: int, batch_statistics: bool, share: float, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spent = 0
+    spent = 0.0
 
     def invert(
         model: object, images: object, labels: Sequence[int], **options: object
@@ -43,7 +43,7 @@ def test_the_search_of_an_innocent_model_takes_what_was_expected(
         nonlocal spent
         config = options["config"]
         assert isinstance(config, InversionConfig)
-        spent += config.steps * config.batch_size * len(labels)
+        spent += config.work(len(labels))
         kind, empty = str(options["kind"]), torch.zeros(1, 2, 2)
         return tuple(RecoveredTrigger(k, kind, 20.0, 0.9, empty, empty, []) for k in labels)
 
@@ -61,9 +61,9 @@ def test_the_search_of_an_innocent_model_takes_what_was_expected(
         doubtful_score=2.0,
     )
     work = expect(
-        config, classes, batch_statistics=batch_statistics, share=float(shares.max()), accused=False
+        config, classes, batch_norms=batch_statistics, share=float(shares.max()), accused=False
     )
-    assert work["triggers"] == spent
+    assert work["triggers"] == pytest.approx(spent)
 
 
 @pytest.mark.parametrize("max_labels", [3, 64])
@@ -101,4 +101,6 @@ def test_work_follows_what_is_known() -> None:
 def test_a_repair_step_counts_its_triggered_images() -> None:
     config = RepairConfig(batch_size=100, triggered_share=0.17, copies=3)
     assert config.triggered == 15
-    assert config.work_of_a_step(100, 1.0) == pytest.approx(100 + 30 + 30)
+    work = config.work_of_a_step(100, batch_norms=True)
+    clean = training_work(100, batch_norms=True)
+    assert clean + 2 * 15 < work < 2 * clean
