@@ -1,4 +1,4 @@
-"""Histories with finished scans in them, written without running one."""
+"""Histories with finished and running scans in them, written without running one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 import json
 import secrets
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
-from rnp_core import JobEngine, ScanRequest
+from rnp_core import JobEngine, Progress, ScanRequest
+from rnp_core.jobs.records import record_events
 
 
 def add_scan(
@@ -48,3 +50,10 @@ def add_scan(
         engine.import_run(archive)
     engine.set_tags(job_id, tags)
     return job_id
+
+
+def begin(engine: JobEngine, job_id: str, **values: float) -> None:
+    """Make a waiting job one that somebody runs, with ``values`` in its latest report."""
+    store = engine._store
+    assert store.take(job_id, "somebody", "elsewhere")
+    record_events(store, job_id, [(time.time(), Progress("recover", 9, 30, "", values))])

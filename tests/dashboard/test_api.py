@@ -12,10 +12,12 @@ import pytest
 from starlette.applications import Starlette
 
 from dashboard import api, cache
+from dashboard.requests import demo_request
 from dashboard.server import SafeHeaders, go_on
 from dashboard.settings import Settings
 from dashboard.shell import PageShell
 from rnp_core import JobEngine, find_demo
+from tests.dashboard.homes import begin
 
 
 class Answer:
@@ -88,6 +90,14 @@ def test_a_demo_is_submitted_read_and_cancelled(server: Settings) -> None:
     assert [row["id"] for row in call("GET", "/api/v1/scans?state=queued").data["scans"]] == [job]
     assert call("GET", f"/api/v1/scans/{job}/report").status == 409
     assert call("DELETE", f"/api/v1/scans/{job}").data["state"] == "cancelled"
+
+
+def test_a_running_scan_says_how_long_it_still_takes(server: Settings, engine: JobEngine) -> None:
+    job = engine.submit(demo_request(find_demo("patch-vgg")))
+    assert call("GET", f"/api/v1/scans/{job}").data["seconds_left"] is None
+    begin(engine, job, fraction=0.3, seconds_left=41.0)
+    found = call("GET", f"/api/v1/scans/{job}").data
+    assert found["fraction"] == 0.3 and 30 < found["seconds_left"] <= 41
 
 
 def test_a_finished_report_is_handed_out(server: Settings, scans: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from rnp_core import JobEngine, ScanRequest, find_demo
 from rnp_core import report as r
 from tests.dashboard.conftest import Page
 from tests.dashboard.folders import make_report, write_folder
-from tests.dashboard.homes import add_scan
+from tests.dashboard.homes import add_scan, begin
 from tests.helpers.hostile_report import HOSTILE_NAMES
 
 
@@ -66,6 +66,14 @@ def test_a_waiting_scan_says_its_place(page: Page, engine: JobEngine) -> None:
     test.button(key="cancel").click().run()
     assert engine.job(second).state == "cancelled"
     assert engine.job(first).state == "queued"
+
+
+def test_a_running_scan_says_how_long_it_still_takes(page: Page, engine: JobEngine) -> None:
+    job = engine.submit(demo_request(find_demo("patch-vgg")))
+    begin(engine, job, fraction=0.3, seconds_left=41.0)
+    bar = fine(page("live", job=job)).get("progress")[0].proto
+    assert "about 40 s left" in bar.text and bar.value == 30
+    assert engine.job(job).fraction == 0.3
 
 
 def test_a_cancelled_scan_can_go_on(page: Page, engine: JobEngine) -> None:
