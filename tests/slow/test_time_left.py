@@ -1,4 +1,4 @@
-"""How good the estimate of the time left is, on the demo models. Needs a machine with no other work.
+"""How good the estimate of the time left is, on the demo models; other work would disturb it.
 
 ``python -m pytest -m slow tests/slow/test_time_left.py -s`` prints, for each model, the estimate
 over the truth after unlearning and after the margins.
