@@ -24,6 +24,7 @@ from rnp_core.stages.triggers import (
 
 _UNLEARN_STEPS = 25  # until a network has forgotten; 13 to 35
 _ACCUSED = 0.4  # chance that a model is accused, as long as nothing is known
+_DOUBTFUL = 0.7  # chance that patches do not accuse it, so that further looks follow
 _PRUNE_CANDIDATES = 7
 _ATTRIBUTION = (500.0, 150.0)  # of the first map (the library loads), and of each
 
@@ -61,9 +62,7 @@ def expected_work(
         "recover": recover.steps
         * training_work(min(fit, recover.batch_size), batch_norms=batch_norms, masks=True),
         "margins": _margins(config, classes, labels),
-        "triggers": _triggers(
-            config.invert_stage, classes, labels, batch_norms, share, chance
-        ),
+        "triggers": _triggers(config.invert_stage, classes, labels, batch_norms, share),
         "removal": chance * _removal(config, fit, batch_norms),
         "samples": 3 * FORWARD_WORK * suspects,
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
@@ -83,7 +82,6 @@ def _triggers(
     labels: int,
     batch_norms: bool,
     share: float,
-    chance: float,
 ) -> float:
     """Patches for certain, and further looks where these do not accuse a label."""
     work = 0.0
@@ -101,7 +99,7 @@ def _triggers(
             further += settings.work(min(labels, COMPARED_LABELS))
         elif not batch_norms:
             further += settings.work(labels)
-    return work + (1 - chance) * further
+    return work + _DOUBTFUL * further
 
 
 def _removal(config: ScanConfig, fit: int, batch_norms: bool) -> float:

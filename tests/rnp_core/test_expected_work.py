@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from rnp_core import expected_work as expected_work_module
 from rnp_core.config import ScanConfig, preset_config
 from rnp_core.expected_work import expected_work
 from rnp_core.inversion import InversionConfig, RecoveredTrigger
@@ -32,7 +33,7 @@ def expect(config: ScanConfig, classes: int = 10, **changes: object) -> dict[str
 @pytest.mark.parametrize("batch_statistics", [True, False])
 @pytest.mark.parametrize("share", [0.2, 0.5])
 @pytest.mark.parametrize("preset", ["quick", "standard"])
-def test_the_search_of_an_innocent_model_takes_what_was_expected(
+def test_a_search_in_doubt_takes_what_was_expected(
     classes: int, batch_statistics: bool, share: float, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent = 0.0
@@ -48,6 +49,7 @@ def test_the_search_of_an_innocent_model_takes_what_was_expected(
         return tuple(RecoveredTrigger(k, kind, 20.0, 0.9, empty, empty, []) for k in labels)
 
     monkeypatch.setattr(triggers, "invert", invert)
+    monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)
     config = preset_config(preset)
     shares = torch.full((classes,), (1 - share) / (classes - 1))
     shares[0] = share
@@ -60,9 +62,7 @@ def test_the_search_of_an_innocent_model_takes_what_was_expected(
         enough_score=2.0,
         doubtful_score=2.0,
     )
-    work = expect(
-        config, classes, batch_norms=batch_statistics, share=float(shares.max()), accused=False
-    )
+    work = expect(config, classes, batch_norms=batch_statistics, share=float(shares.max()))
     assert work["triggers"] == pytest.approx(spent)
 
 
@@ -91,7 +91,6 @@ def test_work_follows_what_is_known() -> None:
     config = preset_config("standard")
     open_, innocent, accused = (expect(config, accused=known) for known in (None, False, True))
     assert innocent["removal"] == 0 < open_["removal"] < accused["removal"]
-    assert innocent["triggers"] > open_["triggers"] > accused["triggers"]
     assert innocent["attributions"] == 0 < accused["attributions"]
     assert expect(config, suspects=100)["samples"] > 0 == innocent["samples"]
     thrifty = dataclasses.replace(config, repair=False)
