@@ -18,7 +18,6 @@ def training_work(images: int, *, batch_norms: bool, masks: bool = False) -> flo
     return each * images
 
 
-
 @dataclass(frozen=True)
 class Progress:
     """One report from a running stage.

@@ -253,6 +253,12 @@ class ScanReport:
         """Whether a trigger to any other class accuses the model, as in an all-to-all backdoor."""
         return any(row.label < 0 for row in self.triggers)
 
+    @property
+    def accuses(self) -> bool:
+        """Whether the scan names a backdoor: a target label, or a target that depends on the image.
+        """
+        return bool(self.suspected_target_labels) or self.target_depends_on_image
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity become None."""
         return to_plain(dataclasses.asdict(self))

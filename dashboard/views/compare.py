@@ -49,8 +49,7 @@ def _if_repaired(report: ScanReport, value: float | None) -> float | None:
 
 
 def _if_suspected(report: ScanReport, value: float | None) -> float | None:
-    accused = report.suspected_target_labels or report.target_depends_on_image
-    return value if accused else None
+    return value if report.accuses else None
 
 
 def _metric(name: str, left: float | None, right: float | None, *, share: bool = False) -> None:

@@ -54,7 +54,7 @@ def render(
 
 
 def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
-    if not (report.suspected_target_labels or report.target_depends_on_image):
+    if not report.accuses:
         return
     st.header("What we found", anchor=False)
     if report.suspected_target_labels:

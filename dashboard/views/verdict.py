@@ -112,7 +112,6 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
         pictures: the image as it is and with the trigger, PNG; empty where there is none.
     """
     names = report.model.class_names
-    accused = bool(report.suspected_target_labels) or report.target_depends_on_image
     with st.container(border=True, gap="small", height="stretch"):
         if report.suspected_target_labels:
             st.caption("Suspected target label")
@@ -130,10 +129,10 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
             left.image(pictures[0], width="stretch", caption="an image", alt="A clean image")
             right.image(
                 pictures[1], width="stretch", alt="The same image with the recovered trigger",
-                caption="with the recovered trigger" if accused
+                caption="with the recovered trigger" if report.accuses
                 else "with the smallest trigger found",
             )
-            if accused and report.accuracy.flip_rate_before is not None:
+            if report.accuses and report.accuracy.flip_rate_before is not None:
                 effect = (
                     "images of other classes into this label."
                     if report.suspected_target_labels
@@ -146,7 +145,7 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
             link("verdict", "See the triggers", icon=":material/arrow_forward:", scan=job.id,
                  tab="triggers")
         flagged = sum(row.flagged for row in report.samples)
-        if flagged and accused:
+        if flagged and report.accuses:
             st.markdown(f"Of {count(len(report.samples), 'suspect image')}, {flagged:,} "
                         f"{'is' if flagged == 1 else 'are'} flagged.")
             link("verdict", "See the suspect images", icon=":material/arrow_forward:", scan=job.id,

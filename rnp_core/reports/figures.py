@@ -213,8 +213,7 @@ def _pruning(report: ScanReport) -> Figure | None:
 
 
 def _flips(report: ScanReport) -> Figure | None:
-    accused = report.suspected_target_labels or report.target_depends_on_image
-    if not (accused and report.triggers):
+    if not (report.accuses and report.triggers):
         return None
     row = report.triggers[0]
     classes = [i for i, rate in enumerate(row.flip_rate_per_class) if rate is not None]
