@@ -255,8 +255,7 @@ class ScanReport:
 
     @property
     def accuses(self) -> bool:
-        """Whether the scan names a backdoor: a target label, or a target that depends on the image.
-        """
+        """Whether the scan names a backdoor, by a target label or by one for each image."""
         return bool(self.suspected_target_labels) or self.target_depends_on_image
 
     def to_dict(self) -> dict[str, Any]:

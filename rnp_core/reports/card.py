@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnp_core.reports.text import markdown, number, percent
-from rnp_core.reports.wording import limits, words
+from rnp_core.reports.wording import DEPENDS_ON_IMAGE, limits, words
 from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import ruled_findings
 
@@ -17,7 +17,7 @@ def write_card(run: RunFolder) -> bytes:
     model, accuracy = report.model, report.accuracy
     names = model.class_names
     targets = [_label(label, names) for label in report.suspected_target_labels]
-    targets += ["depends on the image"] if report.target_depends_on_image else []
+    targets += [DEPENDS_ON_IMAGE] if report.target_depends_on_image else []
     suspected = ", ".join(targets)
     facts = (
         ("Verdict", f"**{said.title}**, score {number(report.backdoor_score)} of 1"),

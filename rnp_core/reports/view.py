@@ -19,7 +19,7 @@ from rnp_core.reports.command import scan_command
 from rnp_core.reports.figures import Figure, figures, label_name
 from rnp_core.reports.pictures import PictureBook
 from rnp_core.reports.text import shown
-from rnp_core.reports.wording import VerdictWords, limits, method_name, words
+from rnp_core.reports.wording import DEPENDS_ON_IMAGE, VerdictWords, limits, method_name, words
 from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import RuledFinding, ruled_findings
 
@@ -177,7 +177,7 @@ def _chosen(rows: list[LabelRow] | list[FilterRow], most: int) -> Chosen:
 
 def _targets(report: ScanReport) -> list[str]:
     named = [label_name(report, label) for label in report.suspected_target_labels[:6]]
-    return named + (["depends on the image"] if report.target_depends_on_image else [])
+    return named + ([DEPENDS_ON_IMAGE] if report.target_depends_on_image else [])
 
 
 def _pictured(report: ScanReport, rows: list[TriggerRow], book: PictureBook) -> Chosen:

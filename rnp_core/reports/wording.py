@@ -82,6 +82,10 @@ STAGE_WORDS = {
 }
 
 
+DEPENDS_ON_IMAGE = "depends on the image"
+"""What stands for the target label of an all-to-all backdoor."""
+
+
 def words(report: ScanReport) -> VerdictWords:
     """The words for the verdict of a report."""
     return VERDICTS[report.verdict]
