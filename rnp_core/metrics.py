@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +11,6 @@ from torch import Tensor
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 from rnp_core.parts import Parts, images_at_once
-
-if TYPE_CHECKING:
-    from rnp_core.inversion import RecoveredTrigger
-
 
 _AT_ONCE = 256  # images
 
@@ -44,39 +39,6 @@ def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
 def above_chance(share: float, classes: int) -> float:
     """The accuracy that lies ``share`` of the way from guessing among ``classes`` to 1; [0, 1]."""
     return 1 / classes + share * (1 - 1 / classes)
-
-
-def flips(
-    model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet
-) -> tuple[Tensor, Tensor]:
-    """Which clean images a recovered trigger flips, of those that it is meant for.
-
-    Meant are images of other classes, or, for a trigger to any other class, those that the model
-    gets right without it.
-
-    Returns:
-        ``(M,)`` bool, and ``(M,)`` int64 true labels.
-    """
-    from rnp_core.inversion import ANY_LABEL, trigger_hits  # which measures its triggers with this
-
-    labels = defense_set.labels
-    if trigger.label == ANY_LABEL:
-        meant = predict(model, defense_set.images) == labels
-    else:
-        meant = labels != trigger.label
-    labels, images = labels[meant], defense_set.images[meant]
-    if len(images) == 0:
-        return torch.zeros(0, dtype=torch.bool), labels
-    return trigger_hits(predict(model, trigger.apply(images)), trigger.label, labels), labels
-
-
-def flip_rate(model: SuspectModel, trigger: RecoveredTrigger, defense_set: DefenseSet) -> float:
-    """Share of :func:`flips`, [0, 1]; 0 when there are no images to flip.
-
-    An estimate of the attack success rate, which would need the true trigger.
-    """
-    flipped, _ = flips(model, trigger, defense_set)
-    return float(flipped.float().mean()) if len(flipped) else 0.0
 
 
 def wilson_interval(successes: int, count: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.evidence_pictures import draw_trigger
 from rnp_core.images import class_counts, content_sha256
-from rnp_core.inversion import RecoveredTrigger
-from rnp_core.metrics import flips, predict, wilson_interval
+from rnp_core.inversion import RecoveredTrigger, flips
+from rnp_core.metrics import predict, wilson_interval
 from rnp_core.model import SuspectModel
 from rnp_core.report import (
     AccuracyFacts,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import streamlit as st
-
-from dashboard.pictures import data_address
 
 _HTML = """
 <div class="wall" role="list"></div>
@@ -34,6 +33,8 @@ export default function (component) {
   const { parentElement, data, setTriggerValue } = component
   const wall = parentElement.querySelector(".wall")
   const rows = Math.ceil(data.tiles.length / data.columns)
+  const bytes = Uint8Array.from(atob(data.sheet), letter => letter.charCodeAt(0))
+  const sheet = URL.createObjectURL(new Blob([bytes], { type: "image/png" }))
   wall.replaceChildren(...data.tiles.map((tile, place) => {
     const item = document.createElement("div")
     item.setAttribute("role", "listitem")
@@ -45,7 +46,7 @@ export default function (component) {
     const picture = document.createElement("div")
     picture.className = "picture"
     const column = place % data.columns, row = Math.floor(place / data.columns)
-    picture.style.backgroundImage = `url(${data.sheet})`
+    picture.style.backgroundImage = `url(${sheet})`
     picture.style.backgroundSize = `${100 * data.columns}% ${100 * rows}%`
     const x = data.columns > 1 ? 100 * column / (data.columns - 1) : 0
     const y = rows > 1 ? 100 * row / (rows - 1) : 0
@@ -72,6 +73,7 @@ export default function (component) {
     item.append(button)
     return item
   }))
+  return () => URL.revokeObjectURL(sheet)
 }
 """
 
@@ -112,7 +114,7 @@ def gallery(
     _mount(
         key=key,
         data={
-            "sheet": data_address(sheet),
+            "sheet": base64.b64encode(sheet).decode(),
             "columns": columns,
             "tiles": [asdict(tile) for tile in tiles],
         },

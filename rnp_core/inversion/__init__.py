@@ -1,5 +1,6 @@
 """Trigger inversion: the engine and the kinds of triggers that it knows."""
 
+from rnp_core.inversion.effect import flip_rate, flips
 from rnp_core.inversion.engine import (
     ANY_LABEL,
     InversionConfig,
@@ -16,7 +17,9 @@ __all__ = [
     "InversionConfig",
     "RecoveredTrigger",
     "TriggerKind",
-    "trigger_hits",
+    "flip_rate",
+    "flips",
     "invert",
+    "trigger_hits",
     "trigger_loss",
 ]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ConfigError
 from rnp_core.fold import fold_batch_norms
-from rnp_core.inversion import RecoveredTrigger
-from rnp_core.metrics import flip_rate, predict
+from rnp_core.inversion import RecoveredTrigger, flip_rate
+from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import FORWARD_WORK, OnProgress, Progress, ignore_progress
 from rnp_core.ranges import check_range

@@ -18,15 +18,13 @@ from rnp_core.metrics import (
     auroc,
     clean_accuracy,
     clean_threshold,
-    flip_rate,
     predict,
     predict_probabilities,
     tpr_at_fpr,
     wilson_interval,
 )
-from tests.helpers.models import TARGET, planted_model
+from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
-from tests.helpers.triggers import corner_patch
 
 SET = quadrant_set(5)
 
@@ -51,14 +49,6 @@ def test_clean_accuracy_counts_all_classes() -> None:
     wrong[:5] = (wrong[:5] + 1) % 4
     assert clean_accuracy(planted_model(), SET) == 1.0
     assert clean_accuracy(planted_model(), DefenseSet(SET.images, wrong)) == 0.75
-
-
-def test_flip_rate_counts_other_classes_only() -> None:
-    model = planted_model()
-    assert flip_rate(model, corner_patch(TARGET), SET) == 1.0
-    assert flip_rate(model, corner_patch(0), SET) == 0.0
-    own = SET.subset(torch.nonzero(SET.labels == TARGET).flatten())
-    assert flip_rate(model, corner_patch(TARGET), own) == 0.0
 
 
 # Wilson interval

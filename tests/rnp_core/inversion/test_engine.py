@@ -13,11 +13,11 @@ from rnp_core.inversion import (
     KINDS,
     InversionConfig,
     RecoveredTrigger,
+    flip_rate,
     invert,
     trigger_hits,
     trigger_loss,
 )
-from rnp_core.metrics import flip_rate
 from rnp_core.progress import Progress
 from rnp_core.stages.filter_mask import prune_filters
 from tests.helpers.models import (

@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from rnp_core.inversion import ANY_LABEL, InversionConfig, invert
-from rnp_core.metrics import flip_rate
+from rnp_core.inversion import ANY_LABEL, InversionConfig, flip_rate, invert
 from rnp_core.model import SuspectModel
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.recover import RecoverResult

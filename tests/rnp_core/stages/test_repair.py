@@ -7,8 +7,8 @@ import torch
 
 from rnp_core.errors import ConfigError
 from rnp_core.evaluation.success import attack_success_rate
-from rnp_core.inversion import KINDS
-from rnp_core.metrics import clean_accuracy, flip_rate
+from rnp_core.inversion import KINDS, flip_rate
+from rnp_core.metrics import clean_accuracy
 from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
 from rnp_core.stages.filter_mask import prune_filters
