@@ -31,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.host not in LOCAL_HOSTS and not os.environ.get(TOKEN_VARIABLE):
         os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(24)
         print(f"dashboard: token of the REST route: {os.environ[TOKEN_VARIABLE]}", file=sys.stderr)
+    if options.host not in LOCAL_HOSTS:
+        print(
+            "dashboard: the pages are open to everyone who reaches this address, unless a sign-in "
+            "is set up (docs/dashboard.md)",
+            file=sys.stderr,
+        )
     _serve(options)
     return 0
 

@@ -41,6 +41,7 @@ PREFIX = "/api/v1"
 _FORWARDED = {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"}
 _MOST_BODY = 64 * 1024
 _MOST_ROWS = 500
+_LAST_OFFSET = 1 << 31
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "arch": ("a text", lambda value: isinstance(value, str)),
     "num_classes": ("a whole number", lambda value: _is_whole(value)),
@@ -116,7 +117,7 @@ async def scans(request: Request) -> Response:
             sha256=query.get("sha256"),
             text=query.get("text", ""),
             limit=min(limit, _MOST_ROWS),
-            offset=offset,
+            offset=min(offset, _LAST_OFFSET),
         )
     )
     return JSONResponse({"scans": [describe(job) for job in rows]})

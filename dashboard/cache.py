@@ -15,6 +15,7 @@ import streamlit as st
 from dashboard.maps import Maps
 from dashboard.pictures import sprite_sheet
 from dashboard.settings import Settings, read_settings
+from dashboard.uploads import listing
 from rnp_core import (
     DataError,
     IsolationLimits,
@@ -103,6 +104,14 @@ def stamp(path: Path) -> str:
     except OSError as error:
         raise DataError(f"cannot read {path.name}: {error.strerror}") from error
     return f"{facts.st_mtime_ns}-{facts.st_size}"
+
+
+@st.cache_data(ttl=5.0, max_entries=8, show_spinner=False)
+def server_files(
+    folder: Path | None, suffixes: tuple[str, ...], *, classes: bool = False, flat: bool = False
+) -> list[str]:
+    """What may be picked on the server; see :func:`dashboard.uploads.listing`."""
+    return listing(folder, suffixes, classes=classes, flat=flat)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

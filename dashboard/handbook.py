@@ -14,8 +14,12 @@ GLOSSARY = (
     ("Unlearned share", "Share of clean images that the unlearned model sends to a label."),
     ("Trigger ratio", "Size of a label's recovered trigger over the median of all labels. Small is "
      "suspicious."),
+    ("Margin ratio", "How sure of a label any image at all can make the model, over the median of "
+     "all labels. Far above 1 is suspicious."),
+    ("Anomaly index", "How many median absolute deviations a label's trigger lies below the median "
+     "of all labels (Neural Cleanse). Above 2 stands out."),
     ("Flip rate", "Share of clean images of other classes that the recovered trigger turns into "
-     "the suspected label. Estimated: the attacker's own trigger is unknown."),
+     "its label. Estimated: the attacker's own trigger is unknown."),
     ("Suspicion score", "How much confidence in its answer an image loses by the repair. Higher is "
      "more suspicious."),
     ("Backdoor score", "Score of the most suspicious label, 0 to 1; comparable between models."),
@@ -37,8 +41,8 @@ HELP_STEPS = (
 )
 
 LIMITS = (
-    "Backdoors that send every class somewhere else, or that work for one source class only, are "
-    "outside what the checks look for.",
+    "Backdoors that work for images of one class only are outside what the checks look for, and a "
+    "wave over the whole image with honest labels (SIG) is mostly missed.",
     "In networks without BatchNorm the unlearning evidence weighs little.",
     "A very faint warp, or a trigger that covers the whole image, may escape.",
     "Few clean images, or images unlike the training data, weaken every step.",

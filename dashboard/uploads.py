@@ -40,14 +40,16 @@ def store(stream: IO[bytes], name: str, folder: Path) -> tuple[Path, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".up-", delete=False) as file:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-                file.write(block)
-        sha256 = digest.hexdigest()
-        target = folder / sha256 / safe_name(name)
-        target.parent.mkdir(exist_ok=True, mode=0o700)
-        Path(file.name).replace(target)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".up-") as place:
+            part = Path(place) / "part"
+            with part.open("wb") as file:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+                    file.write(block)
+            sha256 = digest.hexdigest()
+            target = folder / sha256 / safe_name(name)
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            part.replace(target)
     except OSError as error:
         raise DataError(
             f"cannot keep the upload: {error.strerror}; free some space on the server"
@@ -137,12 +139,15 @@ def confine(text: str, folder: Path | None) -> Path:
     return path
 
 
-def listing(folder: Path | None, suffixes: tuple[str, ...], *, folders: bool = False) -> list[str]:
+def listing(
+    folder: Path | None, suffixes: tuple[str, ...], *, classes: bool = False, flat: bool = False
+) -> list[str]:
     """Relative paths of the files below ``folder`` that may be picked, sorted.
 
     Args:
         suffixes: endings of the names.
-        folders: whether folders with subfolders (of classes) are listed as well.
+        classes: whether folders with subfolders (of classes) are listed as well.
+        flat: whether folders that hold pictures themselves are.
     """
     if folder is None:
         return []
@@ -155,7 +160,8 @@ def listing(folder: Path | None, suffixes: tuple[str, ...], *, folders: bool = F
             seen += 1
             if file.lower().endswith(suffixes) and not (here / file).is_symlink():
                 found.append(str((here / file).relative_to(folder)))
-        if folders and names and here != folder:
+        pictures = flat and any(file.lower().endswith(PICTURE_SUFFIXES) for file in files)
+        if here != folder and (pictures or (classes and names)):
             found.append(str(here.relative_to(folder)))
         if seen > _MOST_SEEN or len(found) >= _MOST_LISTED:
             break

@@ -149,8 +149,8 @@ READING = {
     "after unlearning.",
     "triggers": "How to read it: the pattern is what we recovered, not necessarily what the "
     "attacker drew. It counts because it makes the model change its answer.",
-    "flips": "How to read it: share of held-out clean images of each class whose answer flips to "
-    "the suspected label with the recovered trigger. After the repair it should be near 0.",
+    "flips": "How to read it: share of held-out clean images of each class whose answer the "
+    "recovered trigger flips. After the repair it should be near 0.",
     "samples": "How to read it: an image is flagged when the repair takes away most of the "
     "confidence in its answer. The most suspicious come first.",
     "samples-unlearned": "How to read it: nothing was removed from this model, so the score is "
@@ -192,6 +192,11 @@ KINDS = {
     "warp": "warp: bends the image slightly",
 }
 
+IMAGE_ADVICE = (
+    "Give a zip of class folders, or an npz with x and y; at least 20 images of two classes."
+)
+
+
 def next_step(error: Exception) -> str:
     """What to do about an error, by its kind."""
     return _NEXT.get(type(error).__name__, "Change what the message names, and try again.")
@@ -202,8 +207,6 @@ _NEXT = {
     "CheckpointRefused": "Save the weights as a plain state dict or as safetensors, and try again.",
     "ArchitectureError": "Name the architecture under Advanced settings, or check that the file "
     "holds a whole image classifier.",
-    "DataError": "Give a zip of class folders, or an npz with x and y; at least 20 images of two "
-    "classes.",
     "ModelError": "Check the size and the channels of the images, or name the architecture.",
     "IsolationError": "Try it with fewer or smaller images. The details are in the server's log.",
     "JobError": "Wait for a scan to end or delete old ones under History, and try again.",

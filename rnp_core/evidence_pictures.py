@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,12 +109,12 @@ def draw_filter_maps(
     image: Tensor,
     index: int,
     target: int,
-    filters: dict[str, list[int]],
+    filters: Mapping[str, list[int]],
     pictures: dict[str, bytes],
     *,
     seed: int,
 ) -> DrawnMaps:
-    """Which pixels of ``image`` ``(C, H, W)`` drive the pruned filters, one picture per layer."""
+    """Which pixels of ``image`` ``(C, H, W)`` drive ``filters``, by layer, one picture each."""
     from rnp_core.stages.attribution import attribute_filters
 
     found = attribute_filters(model, image[None], filters, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from rnp_core.expected_work import expected_work
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
+from rnp_core.parts import images_at_once
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import FilterRow, Finding, ScanReport, UniversalRow
 from rnp_core.report_rows import (
@@ -49,11 +50,11 @@ from rnp_core.stage_findings import (
     screening_findings,
     skipped_map_findings,
 )
-from rnp_core.stage_log import StageLog
+from rnp_core.stage_log import LEAST_BATCH, StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.margins import margins_of_all
-from rnp_core.stages.prune import group_by_layer
+from rnp_core.stages.prune import filter_order, group_by_layer
 from rnp_core.stages.recover import RecoverResult, recover
 from rnp_core.stages.removal import RemovalResult, remove_backdoor
 from rnp_core.stages.samples import SampleScores, score_samples
@@ -85,6 +86,7 @@ STAGES = (
 )
 """Stages of a scan in running order."""
 
+_LEAST_RECOVERED = 12  # filters that are explained where none was pruned
 _COMPARED = 64  # clean images on which a faster form of the network must give the same answers
 
 
@@ -153,11 +155,13 @@ def _scan(
         check_shape(suspect, suspects.images, "suspect")
     warning = check_labels(suspect, defense_set)
     findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
+    compared = min(images_at_once(suspect, _COMPARED), len(defense_set))
     suspect = accelerate(
-        suspect,
-        defense_set.images[:_COMPARED],
+        suspect,  # compared on images of all classes, which files list one after the other
+        defense_set.images[torch.linspace(0, len(defense_set) - 1, compared).long()],
         mixed_precision=None if config.precision == "auto" else False,
     )
+    config = _with_fitting_batches(config, suspect)
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
     clock = ScanClock(on_progress)
     on_progress = clock.report
@@ -266,7 +270,7 @@ def _scan(
             scores,
             shown,
             suspected,
-            removal,
+            _suspect_filters(removal, recovered),
             pictures,
             config,
             on_progress,
@@ -336,6 +340,20 @@ def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet,
     if any(len(part) == 0 for part in parts):
         raise DataError(f"expected more clean images to hold some out, got {len(defense_set)}")
     return defense_set.subset(parts[0]), defense_set.subset(parts[1])
+
+
+def _with_fitting_batches(config: ScanConfig, model: SuspectModel) -> ScanConfig:
+    """Smaller batches for unlearning and recovery where the images are large."""
+
+    def fitting(usual: int) -> int:
+        return min(usual, max(LEAST_BATCH, images_at_once(model, usual)))
+
+    unlearning, recovering = config.unlearn_stage, config.recover_stage
+    return dataclasses.replace(
+        config,
+        unlearn_stage=dataclasses.replace(unlearning, batch_size=fitting(unlearning.batch_size)),
+        recover_stage=dataclasses.replace(recovering, batch_size=fitting(recovering.batch_size)),
+    )
 
 
 def _recover(
@@ -449,6 +467,19 @@ def _shown_triggers(
     return [stand_ins.get((trigger.label, trigger.kind), trigger) for trigger in shown]
 
 
+def _suspect_filters(
+    removal: RemovalResult | None, recovered: RecoverResult | None
+) -> dict[str, list[int]]:
+    """By layer the pruned filters, or where none were, those that recovered least; none where
+    there is nothing to remove."""
+    if removal is None or recovered is None:
+        return {}
+    if removal.pruned.filters:
+        return group_by_layer((row.layer, row.index) for row in removal.pruned.filters)
+    least = filter_order(recovered)[:_LEAST_RECOVERED]
+    return group_by_layer((layer, index) for layer, index, _ in least)
+
+
 def _explain(
     model: SuspectModel,
     repaired: SuspectModel | None,
@@ -457,12 +488,13 @@ def _explain(
     scores: SampleScores | None,
     triggers: Sequence[RecoveredTrigger],
     suspected: Sequence[int],
-    removal: RemovalResult | None,
+    filters: Mapping[str, list[int]],
     pictures: dict[str, bytes],
     config: ScanConfig,
     on_progress: OnProgress,
 ) -> DrawnMaps:
-    """Attributions for a triggered clean image and the most suspicious flagged samples."""
+    """Attributions for a triggered clean image and the most suspicious flagged samples, and for the
+    first of them what drives ``filters``, by layer."""
     items: list[tuple[int, Tensor, int]] = []
     if suspected and triggers:
         trigger = triggers[0]
@@ -483,9 +515,8 @@ def _explain(
         seed=config.seed,
         on_progress=on_progress,
     )
-    if removal and removal.pruned.filters:
+    if filters:
         index, image, target = items[0]
-        filters = group_by_layer(removal.pruned.filters)
         driven = draw_filter_maps(model, image, index, target, filters, pictures, seed=config.seed)
         drawn = DrawnMaps(drawn.rows + driven.rows, drawn.skipped | driven.skipped)
     return drawn

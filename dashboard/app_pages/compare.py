@@ -29,8 +29,8 @@ if len(known) < 2:
     st.stop()
 
 ids = list(known)
-first = state.one_of("a", known, ids[1])
-second = state.one_of("b", known, ids[0])
+second = state.one_of("b", known, ids[1] if state.parameter("a") == ids[0] else ids[0])
+first = state.one_of("a", known, next(job for job in ids if job != second))
 compare.render_choice(known, state.linked("a", first), state.linked("b", second))
 jobs = (known[first], known[second])
 runs = [cache.run(job.run_folder) for job in jobs]

@@ -1,9 +1,12 @@
 """Many models: ranked table, distribution of scores, progress."""
 
+import zlib
+
 import streamlit as st
 
 from dashboard import cache, charts, state
 from dashboard.views import fleet, frame
+from rnp_core import Job
 
 MOST = 20_000
 STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
@@ -12,7 +15,10 @@ engine = cache.engine()
 frame.render_header("Fleet", "All models, the most suspicious first.")
 
 
-@st.fragment(run_every=5.0 if engine.count(state="running") else None)
+busy = any(engine.count(state=name, kind=None) for name in ("queued", "running"))
+
+
+@st.fragment(run_every=5.0 if busy else None)
 def follow() -> None:
     tags = cache.fleet_tags()
     tag = state.one_of("fleet", tags, "")
@@ -31,14 +37,27 @@ def follow() -> None:
         return
     fleet.render_progress(counts)
     ranked = charts.rank(engine.jobs(state="done", tag=tag or None, kind=None, limit=MOST))
-    failed = engine.jobs(state="failed", tag=tag or None, limit=100)
-    fleet.render_numbers(ranked, counts["scan"]["failed"])
+    failed = charts.undecided(
+        engine.jobs(state="failed", tag=tag or None, kind=None, limit=MOST), ranked
+    )
+    fleet.render_numbers(ranked, len(failed))
     if ranked:
         if any(job.kind == "scan" for job in ranked):
             fleet.render_distribution(ranked)
-        picked = fleet.render_table(ranked)
-        fleet.render_chosen(ranked[picked] if picked is not None else None)
+        fleet.render_chosen(_picked(ranked, tag))
     fleet.render_failures(failed)
+
+
+def _picked(ranked: list[Job], tag: str) -> Job | None:
+    """The job that was picked in the table; it stays picked when others take its place."""
+    ids = [job.id for job in ranked]
+    kept = state.get("fleet-picked")
+    row = fleet.render_table(
+        ranked, ids.index(kept) if kept in ids else None,
+        key=f"fleet-{tag}-{zlib.crc32(','.join(ids).encode())}",
+    )
+    state.put("fleet-picked", None if row is None else ids[row])
+    return None if row is None else ranked[row]
 
 
 follow()

@@ -17,14 +17,14 @@ if archive is not None and state.get("imported") != archive.file_id:
     state.go("verdict", scan=cache.import_run(archive))
 
 text = state.parameter("q")
-show = state.one_of("show", history.KINDS, "")
-values = {"q": text, "show": show or None}
-history.render_filters(lambda name: state.linked(name, values[name]))
-kind, _, value = show.partition(":")
-which = {"text": text, **({kind: value} if kind else {})}
-total = engine.count(**which)
+which = {
+    field: state.one_of(field, words, "") or None for field, (_, words) in history.NARROWED.items()
+}
+history.render_filters(lambda name: state.linked(name, {"q": text, **which}[name]))
+narrowed = any((text, *which.values()))
+total = engine.count(text=text, **which)
 if not total:
-    if text or show:
+    if narrowed:
         frame.render_empty(":material/search_off:", "No scan fits",
                            "Change the search or the filter.")
     else:
@@ -34,10 +34,11 @@ if not total:
 
 pages = -(-total // PER_PAGE)
 page = st.pagination(pages, key="history-page") if pages > 1 else 1
-jobs = engine.jobs(**which, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+jobs = engine.jobs(text=text, **which, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
 history.render_total(len(jobs), total)
-picked = history.render_table(jobs, key=f"history-{text}-{show}-{page}-{total}")
+picked = history.render_table(jobs, key=f"history-{text}-{which}-{page}-{total}")
 history.render_chosen(
-    [jobs[row] for row in picked], on_delete=engine.delete, on_resume=engine.resume,
-    on_cancel=engine.cancel, archive=cache.export_run,
+    [jobs[row] for row in picked], archive=cache.export_run,
+    on_delete=frame.told(engine.delete), on_resume=frame.told(engine.resume),
+    on_cancel=frame.told(engine.cancel),
 )

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import cache, state
 from dashboard.requests import class_names
 from dashboard.views import frame, live
-from rnp_core import FINAL_STATES
+from rnp_core import FINAL_STATES, RnpError
 
 engine = cache.engine()
 job_id = state.parameter("job")
@@ -17,7 +17,11 @@ if not job_id:
                        "", page="scan", label="Start a scan")
     st.stop()
 
-job = engine.job(job_id)
+try:
+    job = engine.job(job_id)
+except RnpError:
+    frame.render_no_such_scan()
+    st.stop()
 if job.state == "done":
     if state.get("watching") == job_id:
         state.forget("watching")
@@ -30,13 +34,14 @@ if job.state == "done":
 
 live.render_title(job)
 if job.state in FINAL_STATES:
-    live.render_ended(job, on_resume=lambda: engine.resume(job_id))
+    live.render_ended(job, on_resume=frame.told(lambda: engine.resume(job_id)))
     st.stop()
 
 state.put("watching", job_id)
 names = class_names(job.request)
 
 
+@frame.told
 def cancel() -> None:
     engine.cancel(job_id)
     st.toast("Cancelling …", icon=":material/cancel:")
@@ -59,7 +64,7 @@ def follow() -> None:
     with left:
         live.render_stages(now, rows)
     with right:
-        live.render_curves(rows, names, stop=0.2)
+        live.render_curves(rows, names)
 
 
 follow()

@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import cache, state, uploads
 from dashboard.requests import check_settings, make_request
 from dashboard.views import frame, scan
+from dashboard.wording import IMAGE_ADVICE
 from rnp_core import DataError, RnpError, find_demo
 
 _READING = ("arch", "num_classes", "class_names", "normalization", "mean", "std", "seed")
@@ -50,7 +51,7 @@ def _model() -> tuple[Path | None, str, bool]:
     settings = cache.settings()
     source, value = scan.render_file_choice(
         "Checkpoint", kind="checkpoint", key="model",
-        listing=uploads.listing(settings.models, uploads.CHECKPOINT_SUFFIXES),
+        listing=cache.server_files(settings.models, uploads.CHECKPOINT_SUFFIXES),
     )
     if value is None:
         return None, "", False
@@ -75,7 +76,8 @@ def _images(name: str, key: str) -> tuple[Path | None, bool]:
     extra = ("demo", "inside") if key == "clean" else ("none", "demo")
     source, value = scan.render_file_choice(
         name, kind="images", key=key, extra=extra,
-        listing=uploads.listing(settings.models, uploads.IMAGE_SUFFIXES, folders=True),
+        listing=cache.server_files(settings.models, uploads.IMAGE_SUFFIXES, classes=True,
+                                   flat=key == "suspects"),
     )
     if source == "inside":
         st.caption("Some collections put clean images beside the model (TrojAI rounds, "
@@ -92,7 +94,8 @@ def _images(name: str, key: str) -> tuple[Path | None, bool]:
         if source == "server" and value is not None:
             return uploads.confine(value, settings.models), False
     except DataError as error:
-        frame.render_error(error, title="These images cannot be used")
+        frame.render_error(error, title="These images cannot be used",
+                           advice=IMAGE_ADVICE)
     return None, False
 
 
@@ -119,7 +122,8 @@ def _preview(model: Path, sha256: str, clean: Path, options: dict[str, Any]) -> 
             request = make_request(model, clean, None, **{name: options[name] for name in _READING})
             found = cache.image_preview(request, sha256, cache.stamp(clean))
     except RnpError as error:
-        frame.render_error(error, title="The model cannot be tried on these images")
+        frame.render_error(error, title="The model cannot be tried on these images",
+                           advice=IMAGE_ADVICE if isinstance(error, DataError) else None)
         return False
     scan.render_image_preview(found)
     return True

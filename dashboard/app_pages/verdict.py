@@ -31,8 +31,7 @@ if not scan_id:
 try:
     job = engine.job(scan_id)
 except RnpError:
-    frame.render_empty(":material/search_off:", "There is no such scan",
-                       "It may have been deleted.", page="history", label="See all scans")
+    frame.render_no_such_scan()
     st.stop()
 if job.state != "done":
     state.go("live", job=scan_id)

@@ -26,7 +26,7 @@ from dashboard.charts.reports import (
     was_tuned,
 )
 from dashboard.charts.samples import Triage, sample_table, suspicion_histogram, triage
-from dashboard.charts.scans import job_table, rank, rank_table, score_histogram
+from dashboard.charts.scans import job_table, rank, rank_table, score_histogram, undecided
 
 __all__ = [
     "COLOURS",
@@ -57,6 +57,7 @@ __all__ = [
     "suspicion_histogram",
     "triage",
     "trigger_sizes",
+    "undecided",
     "was_repaired",
     "was_tuned",
 ]

@@ -13,6 +13,7 @@ from dashboard.text import chart_text
 from rnp_core import ScanReport
 
 MOST_LISTED_FILTERS = 50
+_RING = "#1B2530"  # stands out from every colour of the scale
 
 
 def filter_table(report: ScanReport) -> pd.DataFrame:
@@ -65,7 +66,7 @@ def mask_map(report: ScanReport, listed: pd.DataFrame, chosen: int | None) -> go
                 "symbol": ["circle-open" if kind == "pruned" else "square-open"
                            for kind in listed["outcome"]],
                 "size": [18 if m else 8 for m in mine],
-                "color": ["#8A63C2" if m else "#FFFFFF" for m in mine],
+                "color": ["#8A63C2" if m else _RING for m in mine],
                 "line": {"width": [4 if m else 1.5 for m in mine]},
             },
             text=[chart_text(layer) for layer in listed["layer"]],

@@ -85,7 +85,7 @@ def suspicion_histogram(found: Triage) -> go.Figure:
                          annotation_text="threshold", annotation_position="top left"
                          if found.threshold > 0.5 else "top right")
     if highest > 50:
-        figure.update_yaxes(type="log", dtick=1)
+        figure.update_yaxes(type="log", dtick=1, title="suspects (log scale)")
     else:
         count_axis(figure, highest)
     if found.clean_scores:

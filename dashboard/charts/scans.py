@@ -21,6 +21,7 @@ def job_table(jobs: Sequence[Job]) -> pd.DataFrame:
         "score": [job.backdoor_score for job in jobs],
         "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in jobs],
         "decision": [_decision(job) for job in jobs],
+        "note": [job.disposition.note if job.disposition else "" for job in jobs],
         "started": pd.to_datetime([job.created_at for job in jobs], utc=True, format="ISO8601"),
         "preset": [job.request.preset for job in jobs],
         "seed": [job.request.seed for job in jobs],
@@ -61,6 +62,16 @@ def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
                                   format="ISO8601"),
         "sha256": [job.checkpoint_sha256[:12] for job in ranked],
     })
+
+
+def undecided(failed: Sequence[Job], ranked: Sequence[Job]) -> list[Job]:
+    """The newest failure of each checkpoint of which nothing else is known."""
+    known = {job.checkpoint_sha256 for job in ranked}
+    found: dict[str, Job] = {}
+    for job in failed:
+        if not job.checkpoint_sha256 or job.checkpoint_sha256 not in known:
+            found.setdefault(job.checkpoint_sha256 or job.request.checkpoint, job)
+    return list(found.values())
 
 
 def score_histogram(jobs: Sequence[Job]) -> go.Figure:

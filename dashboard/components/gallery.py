@@ -63,7 +63,10 @@ export default function (component) {
       line.append(flag)
     }
     button.append(picture, line)
-    button.onclick = () => setTriggerValue("opened", tile.index)
+    button.onclick = () => {
+      setTriggerValue("opened", tile.index)
+      document.querySelector("[data-testid=stMain]")?.scrollTo({ top: 0 })
+    }
     button.onkeydown = event => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key]
       if (!step) return

@@ -58,12 +58,13 @@ def render_distribution(ranked: Sequence[Job]) -> None:
                 "right comes first in the table.")
 
 
-def render_table(ranked: Sequence[Job]) -> int | None:
-    """Models ranked by score; the row that was picked."""
+def render_table(ranked: Sequence[Job], picked: int | None, *, key: str) -> int | None:
+    """Models ranked by score; the row that is picked, at first ``picked``."""
     st.header("Ranking", anchor=False)
     event = st.dataframe(
         charts.rank_table(ranked), hide_index=True, on_select="rerun", selection_mode="single-row",
-        key=f"fleet-{len(ranked)}", alt="Models, the most suspicious first", row_height=38,
+        key=key, selection_default={"selection": {"rows": [] if picked is None else [picked]}},
+        alt="Models, the most suspicious first", row_height=38,
         height=min(680, 38 * (1 + max(1, len(ranked)))), placeholder="–",
         column_config={
             "rank": st.column_config.NumberColumn(width=60),
@@ -96,10 +97,10 @@ def render_chosen(job: Job | None) -> None:
 
 
 def render_failures(failed: Sequence[Job]) -> None:
-    """Scans that ended without a verdict; they never count as harmless."""
+    """Jobs that ended without a verdict; they never count as harmless."""
     if not failed:
         return
-    with st.expander(f"{count(len(failed), 'scan')} without a verdict",
+    with st.expander(f"{count(len(failed), 'model')} without a verdict",
                      icon=":material/error:"):
         for job in failed[:50]:
             link("live", job_title(job), icon=":material/error:", job=job.id)

@@ -83,10 +83,27 @@ def guard(page: Callable[[], None]) -> None:
         render_unexpected(error)
 
 
-def render_error(error: Exception, *, title: str = "That did not work") -> None:
-    """An expected error with what to do next."""
+def told(work: Callable[..., object]) -> Callable[..., None]:
+    """``work`` as the callback of a button: an expected error becomes a short message, as when
+    somebody else was faster."""
+
+    def run(*arguments: object) -> None:
+        try:
+            work(*arguments)
+        except RnpError as error:
+            st.toast(plain(error, most=300), icon=":material/error:")
+
+    return run
+
+
+def render_error(
+    error: Exception, *, title: str = "That did not work", advice: str | None = None
+) -> None:
+    """An expected error with what to do next; without ``advice``, what suits its kind."""
     st.error(
-        f"{plain(error, most=600)}\n\n{next_step(error)}", title=title, icon=":material/error:"
+        f"{plain(error, most=600)}\n\n{advice or next_step(error)}",
+        title=title,
+        icon=":material/error:",
     )
 
 
@@ -139,3 +156,9 @@ def render_empty(icon: str, title: str, text: str, *, page: str = "", label: str
         if page:
             link(page, label, icon=":material/arrow_forward:")
         st.space("small")
+
+
+def render_no_such_scan() -> None:
+    """For an address whose scan is not in the history."""
+    render_empty(":material/search_off:", "There is no such scan", "It may have been deleted.",
+                 page="history", label="See all scans")

@@ -13,26 +13,26 @@ from dashboard.views.parts import job_title, link, verdict_badge
 from dashboard.wording import DISPOSITIONS, STATE_WORDS, VERDICT_SHORT
 from rnp_core import Job
 
-DONE = {f"verdict:{name}": words for name, words in VERDICT_SHORT.items() if name != "error"}
-STATES = {f"state:{name}": words[0] for name, words in STATE_WORDS.items() if name != "done"}
-
-DECISIONS = {f"disposition:{name}": f"Decision: {words[0].lower()}"
-             for name, words in DISPOSITIONS.items()}
-KINDS = {**DONE, **STATES, **DECISIONS}
-"""What the history can be narrowed to; the keys are a field of the filter and its value."""
+NARROWED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "verdict": ("Verdict", {k: v for k, v in VERDICT_SHORT.items() if k != "error"}),
+    "state": ("State", {name: words[0] for name, words in STATE_WORDS.items()}),
+    "disposition": ("Decision", {name: words[0] for name, words in DISPOSITIONS.items()}),
+}
+"""What the history can be narrowed by: field of the filter to its name and its values."""
 
 
 def render_filters(options: Callable[[str], Mapping[str, Any]]) -> None:
-    """Search text and kind of scan.
+    """Search text, verdict, state and decision.
 
     Args:
         options: gives the options that tie a widget to the parameter of its name.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Search", placeholder="Name, file, tag or the start of a SHA-256",
+        st.text_input("Search", placeholder="Name, file, tag, note or start of a SHA-256",
                       icon=":material/search:", max_chars=100, width=420, **options("q"))
-        st.selectbox("Verdict, state or decision", list(KINDS), index=None, placeholder="Any",
-                     width=240, format_func=KINDS.__getitem__, **options("show"))
+        for field, (name, words) in NARROWED.items():
+            st.selectbox(name, list(words), index=None, placeholder="Any", width=170,
+                         format_func=words.__getitem__, **options(field))
 
 
 def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:
@@ -49,6 +49,7 @@ def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:
             "suspected": st.column_config.TextColumn("suspected labels", width=130),
             "started": st.column_config.DatetimeColumn("started, UTC", format="D MMM YYYY, HH:mm",
                                                         width=150),
+            "note": st.column_config.TextColumn(width=140),
             "tags": st.column_config.ListColumn(width=140),
             "sha256": st.column_config.TextColumn("SHA-256", width=120),
         },

@@ -32,10 +32,13 @@ def render_progress(job: Job, position: int | None, events: Sequence[JobEvent]) 
 
 def render_stages(job: Job, events: Sequence[JobEvent]) -> None:
     """All stages with what each means; the running one stands out."""
+    skipped = _skipped(job, events)
     current = _ORDER.index(_stage(job.stage)) if _stage(job.stage) in _ORDER else -1
     latest = next((event for event in reversed(events) if event.stage != "job"), None)
-    for place, (_, title, meaning) in enumerate(STAGES):
-        if job.state == "done" or place < current:
+    for place, (name, title, meaning) in enumerate(STAGES):
+        if place < current and name in skipped:
+            st.markdown(f":gray[:material/remove: {title}, not needed]", help=meaning)
+        elif job.state == "done" or place < current:
             st.markdown(f":green[:material/check_circle:] {title}", help=meaning)
         elif place == current and job.state == "running":
             with st.container(border=True, gap="xsmall"):
@@ -48,8 +51,16 @@ def render_stages(job: Job, events: Sequence[JobEvent]) -> None:
             st.markdown(f":gray[:material/radio_button_unchecked: {title}]", help=meaning)
 
 
-def render_curves(events: Sequence[JobEvent], names: list[str], *, stop: float) -> None:
+def _skipped(job: Job, events: Sequence[JobEvent]) -> set[str]:
+    """Stages that this scan does without."""
+    removed = any(_stage(event.stage) == "removal" for event in events)
+    samples = job.request.suspects is not None
+    return {name for name, needed in (("removal", removed), ("samples", samples)) if not needed}
+
+
+def render_curves(events: Sequence[JobEvent], names: list[str]) -> None:
     """What the stages measured so far; what is still to come keeps its place."""
+    events = _last_attempts(events)
     shares = [event.values["shares"] for event in events if "shares" in event.values]
     with st.container(border=True):
         st.markdown("**Where the answers go while the model unlearns**")
@@ -63,6 +74,8 @@ def render_curves(events: Sequence[JobEvent], names: list[str], *, stop: float) 
         st.markdown("**Accuracy while unlearning**")
         accuracy = _numbers(events, "unlearn", "accuracy")
         if accuracy:
+            stops = _numbers(events, "unlearn", "stop_accuracy")
+            stop = stops[-1] if stops else None
             plotly(charts.accuracy_curve(accuracy, stop=stop), key="live-unlearn",
                    alt=f"Accuracy while unlearning, now {accuracy[-1]:.2f}")
         else:
@@ -92,6 +105,17 @@ def _render_latest(events: Sequence[JobEvent], names: list[str]) -> None:
                    alt=f"Accuracy while recovering, now {accuracy[-1]:.2f}")
         else:
             _later(charts.SMALL_HEIGHT)
+
+
+def _last_attempts(events: Sequence[JobEvent]) -> list[JobEvent]:
+    """The events without those of a stage that began again later, as after a restart."""
+    kept: list[JobEvent] = []
+    following: dict[str, int] = {}  # by stage, the step of the event that came next
+    for event in reversed(events):
+        if event.step <= following.get(event.stage, event.step):
+            kept.append(event)
+            following[event.stage] = event.step
+    return kept[::-1]
 
 
 def _numbers(events: Sequence[JobEvent], stage: str, name: str) -> list[float]:

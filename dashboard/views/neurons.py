@@ -46,8 +46,9 @@ def render_map(
             alt=f"Mask values of {total} filters in {len(masks)} layers; "
             f"{len(report.pruned_filters)} are pruned",
         )
-        st.caption("Circles: pruned. Squares: lowest mask values that stay. Click one to find it "
-                   "in the table, or pick a row to find it here.")
+        circles = "Circles: pruned. " if report.pruned_filters else "No filter was pruned. "
+        st.caption(f"{circles}Squares: lowest mask values that stay. Click one to find it in the "
+                   "table, or pick a row to find it here.")
 
 
 def render_table(listed: pd.DataFrame, chosen: int | None, *, key: str) -> None:
@@ -99,21 +100,26 @@ def render_prune_slider(report: ScanReport) -> None:
                    "The summary gives held-out numbers.")
 
 
-def render_filter_pictures(pictures: Sequence[tuple[str, bytes]]) -> None:
-    """Which pixels drive the pruned filters.
+def render_filter_pictures(
+    report: ScanReport, pictures: Sequence[tuple[str, bytes]]
+) -> None:
+    """Which pixels drive the filters that were pruned, or where none were, that came back least.
 
     Args:
         pictures: (layer, PNG).
     """
     if not pictures:
         return
-    st.header("What drives the pruned filters", anchor=False)
-    reading("How to read it: orange pixels switch the pruned filters of this layer on. On a "
-            "triggered image they should lie on the trigger.")
+    pruned = bool(report.pruned_filters)
+    st.header("What drives the pruned filters" if pruned
+              else "What drives the filters that came back least", anchor=False)
+    reading("How to read it: orange pixels switch the suspect filters of this layer on. On a "
+            "triggered image they should lie on the trigger."
+            + ("" if pruned else " The repair pruned none of them: tuning was enough."))
     with st.container(horizontal=True):
         for layer, picture in pictures:
             st.image(picture, width=190, caption=plain(layer),
-                     alt=f"Pixels that drive the pruned filters of {layer}")
+                     alt=f"Pixels that drive the suspect filters of {layer}")
 
 
 def render_repaired(report: ScanReport, repaired: Path | None) -> None:

@@ -62,8 +62,9 @@ def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
         effect = f"images of other classes **{plain(label_name(label, report.model.class_names))}**"
     else:
         effect = "images of every class **something else**"
+    change = "the change in the second picture" if len(pictures) >= 2 else "a small change"
     st.markdown(
-        f"With the change in the second picture, the model calls {effect}"
+        f"With {change}, the model calls {effect}"
         + (f" in {percent(report.accuracy.flip_rate_before)} of our tests."
            if report.accuracy.flip_rate_before is not None else ".")
     )

@@ -20,9 +20,13 @@ GALLERY = "gallery"
 """Key of the wall of pictures."""
 
 
-def render_overview(report: ScanReport, found: Triage) -> None:
-    """How many are flagged, and how the scores lie."""
+def render_title(found: Triage) -> None:
+    """How many are flagged."""
     st.header(f"{found.flagged:,} of {count(len(found.samples), 'image')} flagged", anchor=False)
+
+
+def render_overview(report: ScanReport, found: Triage) -> None:
+    """How the scores lie."""
     reading(READING["samples" if was_repaired(report) else "samples-unlearned"])
     with st.container(border=True):
         plotly(charts.suspicion_histogram(found), key="suspicion",

@@ -214,7 +214,7 @@ def render_settings() -> dict[str, Any]:
                 "recognition fails.", key="set-arch",
             ).strip() or None
             classes = st.number_input(
-                "Number of classes", min_value=2, max_value=100_000, value=None, step=1,
+                "Number of classes", min_value=2, max_value=65_536, value=None, step=1,
                 placeholder="from the last layer", key="set-classes",
                 help="Checks that the file holds the model that you expect.",
             )

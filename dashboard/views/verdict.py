@@ -155,7 +155,7 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
 def render_findings(report: ScanReport) -> None:
     """What the file and the stages told."""
     st.subheader("Findings", anchor=False)
-    rows = charts.finding_rows(report)
+    rows = [row for row in charts.finding_rows(report) if row[2] != report.verdict_reason]
     if not any(stage == "file" for _, stage, _ in rows):
         st.markdown(":green-badge[:material/check: file] The file itself showed nothing unusual: "
                     f"{plain(report.model.format or 'in memory')}, nothing in it was run.")

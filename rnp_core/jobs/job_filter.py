@@ -11,8 +11,9 @@ from rnp_core.report import Verdict
 _HEX = "0123456789abcdef"
 _WORD = (
     "(title LIKE ? ESCAPE '\\' OR checkpoint_name LIKE ? ESCAPE '\\' "
-    "OR checkpoint_sha256 LIKE ? ESCAPE '\\' OR id IN "
-    "(SELECT job FROM tags WHERE tag LIKE ? ESCAPE '\\'))"
+    "OR checkpoint_sha256 LIKE ? ESCAPE '\\' "
+    "OR id IN (SELECT job FROM tags WHERE tag LIKE ? ESCAPE '\\') "
+    "OR id IN (SELECT job FROM dispositions WHERE note LIKE ? ESCAPE '\\'))"
 )
 _DECISION = (
     "(SELECT disposition FROM dispositions WHERE job = jobs.id ORDER BY number DESC LIMIT 1)"
@@ -25,7 +26,8 @@ class JobFilter:
 
     Attributes:
         state, verdict: as they are now.
-        text: words that all occur in title, checkpoint name, tags or the start of the digest.
+        text: words that all occur in title, checkpoint name, tags, notes or the start of the
+            digest.
         tag: one that the job has.
         sha256: digest of the checkpoint, or its beginning; what is no hexadecimal digit is left
             out.
@@ -58,7 +60,8 @@ class JobFilter:
             conditions.append(("id IN (SELECT job FROM tags WHERE tag = ?)", [self.tag]))
         for word in self.text.split():
             safe = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            conditions.append((_WORD, [f"%{safe}%", f"%{safe}%", f"{safe}%", f"%{safe}%"]))
+            within, start = f"%{safe}%", f"{safe}%"
+            conditions.append((_WORD, [within, within, start, within, within]))
         condition = " AND ".join(text for text, _ in conditions)
         return condition or "1", [value for _, values in conditions for value in values]
 

@@ -52,8 +52,8 @@ VERDICTS = {
 LIMITS = (
     "No scan can prove that a model is free of backdoors. The mildest verdict is “no evidence "
     "found by these checks”.",
-    "Backdoors that send every class to a different label (all-to-all), and those that work for "
-    "images of one class only (source-specific), are outside what these checks look for.",
+    "Backdoors that work for images of one class only (source-specific) are outside what these "
+    "checks look for, and a wave over the whole image with clean labels (SIG) is mostly missed.",
     "A warp as faint as in the paper, or a trigger that covers the whole image, may escape.",
     "Without BatchNorm layers the evidence of unlearning weighs little.",
     "Few clean images, or images unlike the training data, weaken every step.",
@@ -92,9 +92,10 @@ def words(report: ScanReport) -> VerdictWords:
 
 
 def method_name(method: str) -> str:
-    """An attribution method for people; ``filters:LAYER`` is about pruned filters."""
+    """An attribution method for people; ``filters:LAYER`` is about filters that
+    were pruned, or where none were, that recovered least."""
     if method.startswith("filters:"):
-        return f"What drives the pruned filters of {method.removeprefix('filters:')}"
+        return f"What drives the suspect filters of {method.removeprefix('filters:')}"
     return METHODS.get(method, method)
 
 

@@ -7,7 +7,7 @@ recovered from the model itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
@@ -147,18 +147,18 @@ def prune(
         for place, (layer, index, value) in enumerate(order[: chosen.count])
     )
     return PruneResult(
-        model=prune_filters(model, group_by_layer(filters)),
+        model=prune_filters(model, group_by_layer((f.layer, f.index) for f in filters)),
         filters=filters,
         candidates=tuple(candidates),
         disarmed=bool(triggers) and chosen.flip_rate <= config.target_flip_rate,
     )
 
 
-def group_by_layer(filters: Sequence[PrunedFilter]) -> dict[str, list[int]]:
-    """Layer name to filter indices."""
+def group_by_layer(filters: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    """Layer name to filter indices, of pairs of both."""
     grouped: dict[str, list[int]] = {}
-    for pruned in filters:
-        grouped.setdefault(pruned.layer, []).append(pruned.index)
+    for layer, index in filters:
+        grouped.setdefault(layer, []).append(index)
     return grouped
 
 

@@ -28,9 +28,13 @@ MARGIN_SPREAD = 0.20
 COMPARED_AT_LEAST = 3
 """Labels of a kind below which no size is typical: of two, either is far from the median."""
 
-UNIVERSAL_UP_TO = 64
-"""Classes up to which a small trigger to any other one is unusual; the more there are, the closer
-is the next one."""
+UNIVERSAL_UP_TO = 20
+"""Classes up to which a small trigger to any other one is unusual. The more there are, the closer
+is the next one: on clean models of 43 classes it is 0.34 to 0.7 of the median to a single label, as
+on all-to-all ones."""
+
+_AGREEMENT_UP_TO = 20
+"""Classes above which an agreement counts no more: labels are less independent than chance."""
 
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
@@ -188,7 +192,7 @@ def weigh_labels(
         if np.isfinite(sureness[label]):  # an ordinary margin takes nothing back
             logit += weights.margin * max(0.0, math.log(sureness[label]) - chance_margin)
         if label == agreed:
-            logit += weights.agreement * math.log(count / 2)
+            logit += weights.agreement * math.log(min(count, _AGREEMENT_UP_TO) / 2)
         evidence.append(
             LabelEvidence(
                 label=label,
@@ -230,11 +234,12 @@ def _agreed_label(
 
 def margin_ratios(margins: Tensor) -> np.ndarray:
     """Margins ``(K,)`` over their median; NaN where there is none, and everywhere for fewer than
-    :data:`COMPARED_AT_LEAST` of them."""
-    values = margins.double().clamp_min(_LEAST_MARGIN).numpy()
-    if np.isfinite(values).sum() < COMPARED_AT_LEAST:
+    :data:`COMPARED_AT_LEAST` of them or where half of the labels cannot be reached at all."""
+    values = margins.double().numpy()
+    found = values[np.isfinite(values)]
+    if len(found) < COMPARED_AT_LEAST or np.median(found) <= _LEAST_MARGIN:
         return np.full(len(values), np.nan)
-    return values / np.nanmedian(values)
+    return np.maximum(values, _LEAST_MARGIN) / np.median(found)
 
 
 def typical_size(triggers: Sequence[RecoveredTrigger]) -> float:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnp_core.data import DefenseSet
+from rnp_core.errors import ModelError
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress, training_work
 from rnp_core.ranges import check_range
@@ -87,6 +88,7 @@ def unlearn(
     parameters, so that the same setting suits every network, and the loop stops inside an epoch.
 
     Raises:
+        ModelError: when the network stops giving numbers.
         ScanCancelled: when the callback raises it.
     """
     generator = torch.Generator().manual_seed(config.seed)
@@ -107,6 +109,8 @@ def unlearn(
         indices = next(batches)
         labels = targets[indices]
         logits = unlearned(augment(images[indices], generator))
+        if logits.isnan().any():
+            raise ModelError("the answers of the network are no numbers any more")
         predicted = logits.detach().argmax(1)
         counts = torch.bincount(predicted, minlength=model.num_classes)
         shares.append(counts.cpu() / len(indices))
@@ -118,7 +122,11 @@ def unlearn(
                 step,
                 config.max_steps,
                 f"accuracy {accuracy[-1]:.2f}",
-                {"accuracy": accuracy[-1], "shares": shares[-1].tolist()},
+                {
+                    "accuracy": accuracy[-1],
+                    "stop_accuracy": stop_accuracy,
+                    "shares": shares[-1].tolist(),
+                },
                 training_work(len(indices), batch_norms=batch_norms),
             )
         )

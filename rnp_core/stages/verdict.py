@@ -19,6 +19,7 @@ DECISIVE_STAGES = ("unlearn", "triggers", "target label")
 """A verdict without one of these is inconclusive unless the others accuse the model."""
 
 _GOOD_ENOUGH = 0.3  # share of the way from chance to 1 that the clean accuracy must reach
+_GUESSING = 0.1  # the same, below which nothing accuses: a model that guesses is easily misled
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,20 @@ def judge(
     """The verdict on a model.
 
     The score is that of the most suspicious label, or of a trigger to any other class where that
-    is higher. A failed or missing stage makes a verdict
-    without accusation inconclusive; it never takes an accusation back. No verdict says "clean".
+    is higher. A failed or missing stage, or a low clean accuracy, makes a verdict without
+    accusation inconclusive and takes no accusation back, unless the model hardly does better than
+    guessing. No verdict says "clean".
 
     Args:
         names: name of each label.
-        clean_accuracy: of the original model on the held-out clean images.
+        clean_accuracy: of the original model on the clean images.
         collapsed: whether unlearning reached its stop accuracy.
     """
-    suspected = suspected_target_labels(
-        labels, min_score=config.suspicious_score, further_score=config.backdoored_score
-    )
+    suspected: tuple[int, ...] = ()
+    if clean_accuracy >= above_chance(_GUESSING, len(names)):
+        suspected = suspected_target_labels(
+            labels, min_score=config.suspicious_score, further_score=config.backdoored_score
+        )
     score = max((row.score for row in labels), default=0.0)
     findings = [_label_finding(labels[label], names[label], config) for label in suspected]
     enough = max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names)))

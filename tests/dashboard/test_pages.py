@@ -226,11 +226,11 @@ def test_the_history_finds_by_text_verdict_and_decision(
 ) -> None:
     test = fine(page("history", q="clean"))
     assert len(test.dataframe[0].value) == 1
-    test = fine(page("history", show="verdict:backdoored"))
+    test = fine(page("history", verdict="backdoored"))
     (verdict,) = test.dataframe[0].value["verdict"]
     assert "Backdoored" in verdict
     engine.set_disposition(scans["clean"], "escalate", reviewer="Ada")
-    test = fine(page("history", show="disposition:escalate"))
+    test = fine(page("history", disposition="escalate"))
     assert test.dataframe[0].value["name"].tolist() == ["The clean one"]
     assert "No scan fits" in words(fine(page("history", q="nothing like this")))
 

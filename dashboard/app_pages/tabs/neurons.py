@@ -24,7 +24,7 @@ def show(job: Job, run: RunFolder) -> None:
     _filters(job, report)
     if report.curves.prune_candidates:
         _pruning(report)
-    neurons.render_filter_pictures(filter_pictures(run))
+    neurons.render_filter_pictures(report, filter_pictures(run))
     neurons.render_repaired(report, run.path(report.files.get("repaired_model")))
 
 

@@ -28,6 +28,8 @@ def show(job: Job, run: RunFolder) -> None:
                            "Give suspects with the next scan to have them sorted by suspicion.")
         return
     found = charts.triage(report, _threshold(report.sample_threshold))
+    samples.render_title(found)
+    panel = st.container()  # of the opened image, above all that it would push away
     samples.render_overview(report, found)
     value = round(found.threshold or 0.0, 2)
     if samples.render_threshold(report, found, state.linked("threshold", value)):
@@ -40,7 +42,8 @@ def show(job: Job, run: RunFolder) -> None:
         return
     opened = state.whole("sample", {row.index for row in report.samples})
     if opened is not None:
-        _open(job, run, found, rows, opened)
+        with panel:
+            _open(job, run, found, rows, opened)
     _gallery(job, run, found, rows, opened)
     samples.render_csv(charts.sample_table(report, found))
 

@@ -137,7 +137,7 @@ def test_groups_by_layer_in_order() -> None:
     filters = [
         PrunedFilter(layer, index, 0.0, 1.0) for layer, index in (("b", 3), ("a", 0), ("b", 1))
     ]
-    assert group_by_layer(filters) == {"b": [3, 1], "a": [0]}
+    assert group_by_layer((row.layer, row.index) for row in filters) == {"b": [3, 1], "a": [0]}
 
 
 def test_progress_counts_the_candidates() -> None:

@@ -134,7 +134,7 @@ def test_three_states_by_score(scores: list[float], expected: str) -> None:
     [
         ({"stages": [StageRow("unlearn", "failed", 0, "boom"), *DONE[1:]]}, "unlearn failed: boom"),
         ({"stages": [DONE[0], StageRow("triggers", "failed", 0, "x")]}, "triggers failed"),
-        ({"clean_accuracy": 0.2}, "20% of the clean images"),
+        ({"clean_accuracy": 0.6}, "60% of the clean images"),
         ({"collapsed": False}, "did not bring the accuracy down"),
     ],
 )
@@ -148,6 +148,11 @@ def test_gaps_make_it_inconclusive_and_take_no_accusation_back(
     assert accused.verdict == "suspicious"
     assert any(reason in finding.message for finding in accused.findings)
     assert verdict([0.1, 0.95], **changes).verdict == "backdoored"
+
+
+def test_nothing_accuses_a_model_that_only_guesses() -> None:
+    judged = verdict([0.1, 0.95], clean_accuracy=0.52)
+    assert (judged.verdict, judged.suspected_target_labels) == ("inconclusive", ())
 
 
 def test_without_labels_nothing_can_be_said() -> None:
