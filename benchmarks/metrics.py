@@ -111,6 +111,8 @@ METRICS = (
            is_backdoored, _worst, higher_is_better=False),
     Metric("asr_reactivated", "true ASR after re-activation with 10 poisoned images",
            lambda row: row.asr_reactivated, is_backdoored, higher_is_better=False),
+    Metric("asr_learned", "ASR of a new trigger after the same, clean models",
+           lambda row: row.asr_reactivated, is_clean, higher_is_better=False),
     Metric("accuracy_loss", "accuracy lost, backdoored models", _accuracy_loss,
            is_backdoored, unit="points", higher_is_better=False),
     Metric("clean_accuracy_loss", "accuracy lost, clean models", _accuracy_loss,

@@ -19,6 +19,7 @@ ROWS_NAME = "rows.jsonl"
 class RowKey(NamedTuple):
     """What a row measured; a later row of the same key replaces an earlier one."""
 
+    part: str
     subject: str
     method: str
     clean_count: int
@@ -44,7 +45,8 @@ class Row:
         targets_found: whether every target is among the suspected labels.
         accuracy_before, accuracy_after: on ``test_images`` clean test images, [0, 1].
         asr_before, asr_after: success of the true trigger on ``triggered_images``, [0, 1].
-        asr_reactivated: the same after a short fine-tuning with a few poisoned images.
+        asr_reactivated: the same after a short fine-tuning with a few poisoned images; of a
+            trigger that is new to it, for a model without a backdoor.
         pruned_filters: silenced by removal.
         trigger_flip_rate: share of clean test images of other (source) classes that the trigger
             recovered for the true target sends there, mean over targets; 0 where there is none.
@@ -100,7 +102,9 @@ class Row:
     @property
     def key(self) -> RowKey:
         """What the row measured."""
-        return RowKey(self.subject, self.method, self.clean_count, self.seed, self.budget)
+        return RowKey(
+            self.part, self.subject, self.method, self.clean_count, self.seed, self.budget
+        )
 
     def to_json(self) -> str:
         """One line without a line break; NaN and infinity become null."""

@@ -106,11 +106,13 @@ def run_grid(
     """
     rows_path = out / ROWS_NAME
     environment = record_environment(out, threads=grid.threads, device=grid.device, jobs=jobs)
-    done = {row.key for row in read_rows([rows_path]) if row.status != "failed"}
+    done = {
+        (row.key, row.settings) for row in read_rows([rows_path]) if row.status != "failed"
+    }
     waiting = [
         cell
         for cell in plan_cells(grid, subjects, out, environment)
-        if any(key not in done for key in cell.keys)
+        if any((key, cell.blank.settings) not in done for key in cell.keys)
     ][:limit]
     with ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(run_cell, cell) for cell in waiting]

@@ -17,8 +17,9 @@ from benchmarks.summary import summarise
 Figure = Mapping[str, Any]
 """A value with its interval, as :mod:`benchmarks.summary` writes it."""
 
-_SHORT = ("verdict_tpr", "verdict_fpr", "first_label", "asr_after", "accuracy_loss",
-          "clean_accuracy_loss", "trigger_flips", "sample_auroc", "sample_tpr")
+_SHORT = ("verdict_tpr", "verdict_fpr", "first_label", "asr_after", "asr_reactivated",
+          "asr_learned", "accuracy_loss", "clean_accuracy_loss", "trigger_flips", "sample_auroc",
+          "sample_tpr")
 
 
 def write_tables(folders: Sequence[Path], out: Path) -> str:

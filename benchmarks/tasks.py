@@ -17,7 +17,12 @@ from torch import Tensor
 
 from benchmarks.baselines.contract import Defence, Measured, NotApplicable, Outcome
 from benchmarks.methods import Method
-from benchmarks.reactivation import reactivate
+from benchmarks.reactivation import (
+    ReactivationConfig,
+    hold_back,
+    reactivate,
+    with_new_trigger,
+)
 from benchmarks.rows import Row
 from benchmarks.subjects import BenchmarkSubject
 from benchmarks.truth import GroundTruth, mask_overlap, patch_mask, read_truth
@@ -160,7 +165,7 @@ def measure_outcome(
 ) -> dict[str, Any]:
     """The measured fields of a row."""
     after = prepared.measure(outcome.repaired) if outcome.repaired else None
-    woken = _reactivated(outcome.repaired, prepared) if outcome.repaired else None
+    woken = _reactivated(outcome.repaired or prepared.defence.model, prepared)
     test_images, triggered_images = prepared.truth.sizes(prepared.limits.measured)
     return {
         "verdict": outcome.verdict,
@@ -183,11 +188,12 @@ def measure_outcome(
 
 def _reactivated(model: SuspectModel, prepared: Prepared) -> float | None:
     """Success of the true trigger after an attempt to bring the backdoor back."""
-    if not prepared.truth.triggered:
-        return None
-    defence = prepared.defence
-    woken = reactivate(model, defence.clean, prepared.truth, seed=defence.seed)
-    return prepared.measure(woken).attack_success_rate
+    defence, truth = prepared.defence, prepared.truth
+    if not truth.triggered:
+        truth = with_new_trigger(truth)
+    poisoned, wanted, rest = hold_back(truth, ReactivationConfig().poisoned)
+    woken = reactivate(model, defence.clean, poisoned, wanted, seed=defence.seed)
+    return rest.measure(woken, max_images=prepared.limits.measured).attack_success_rate
 
 
 def _label_values(outcome: Outcome, subject: BenchmarkSubject) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.baselines.contract import Outcome
 from benchmarks.methods import Method
-from benchmarks.reactivation import ReactivationConfig, reactivate
+from benchmarks.reactivation import ReactivationConfig, hold_back, reactivate, with_new_trigger
 from benchmarks.rows import Row
 from benchmarks.tasks import Prepared, TaskLimits, draw_suspects, prepare, run_method
 from benchmarks.truth import GroundTruth, TriggeredImages, mask_overlap, patch_mask, read_truth
@@ -136,11 +136,14 @@ def test_poisoned_images_bring_a_backdoor_in_and_leave_the_model_alone(tmp_path:
     model = suspect(QuadrantNet(backdoor=False))
     before = {name: t.clone() for name, t in model.state_dict().items()}
     config = ReactivationConfig(learning_rate=0.1, steps=60)
-    woken = reactivate(model, clean, truth, seed=0, config=config)
+    poisoned, wanted, rest = hold_back(truth, config.poisoned)
+    assert len(poisoned) == len(wanted) == 10
+    assert len(rest.triggered[0].images) == len(truth.triggered[0].images) - 10
+    woken = reactivate(model, clean, poisoned, wanted, seed=0, config=config)
     assert truth.measure(model, max_images=40).attack_success_rate == pytest.approx(0, abs=0.1)
     assert (truth.measure(woken, max_images=40).attack_success_rate or 0) > 0.8
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
-    again = reactivate(model, clean, truth, seed=0, config=config).state_dict()
+    again = reactivate(model, clean, poisoned, wanted, seed=0, config=config).state_dict()
     assert all(torch.equal(t, again[n]) for n, t in woken.state_dict().items())
 
 
@@ -166,3 +169,11 @@ def test_a_subject_is_read_with_so_many_clean_images(tmp_path: Path) -> None:
     assert isinstance(found.truth.clean, DefenseSet) and len(found.truth.clean) == 80
     cifar = tiny_subject(tmp_path, card={"dataset": "cifar10"})
     assert prepare(cifar, clean_count=24, seed=0).defence.flips
+
+
+def test_a_clean_model_learns_a_trigger_that_is_new_to_it(tmp_path: Path) -> None:
+    truth = with_new_trigger(truth_of(tmp_path))
+    (part,) = truth.triggered
+    assert part.target == 0 and not (truth.clean.labels[part.indices] == 0).any()
+    changed = (part.images != truth.clean.images[part.indices]).flatten(1).any(1)
+    assert changed.all() and (part.images[..., -2:, -2:] == 1).all()
