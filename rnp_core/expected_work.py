@@ -63,7 +63,7 @@ def expected_work(
         * training_work(min(fit, recover.batch_size), batch_norms=batch_norms, masks=True),
         "margins": _margins(config, classes, labels),
         "triggers": _triggers(config.invert_stage, classes, labels, batch_norms, share),
-        "removal": chance * _removal(config, fit, batch_norms),
+        "removal": chance * _removal(config, classes, fit, batch_norms),
         "samples": 3 * FORWARD_WORK * suspects,
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
         "report": FORWARD_WORK * (images + (labels + 2) * held_out),
@@ -102,9 +102,10 @@ def _triggers(
     return work + _DOUBTFUL * further
 
 
-def _removal(config: ScanConfig, fit: int, batch_norms: bool) -> float:
-    """Against one trigger."""
+def _removal(config: ScanConfig, classes: int, fit: int, batch_norms: bool) -> float:
+    """Against one trigger, which one repair removes."""
     work = strengthening(config.invert_stage).work(1)
+    work += config.invert_stage.work(min(classes, COMPARED_LABELS))
     work += 2 * _PRUNE_CANDIDATES * fit * FORWARD_WORK
     if config.repair:
         stage = config.repair_stage

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rnp_core.inversion import ANY_LABEL
 from rnp_core.metrics import wilson_interval
 from rnp_core.report import Finding, Severity, StageRow, TriggerRow
-from rnp_core.stages.removal import RemovalResult
+from rnp_core.stages.removal import Recheck, RemovalResult
 from rnp_core.stages.samples import SampleScores
 from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.verdict import DECISIVE_STAGES
@@ -74,7 +74,21 @@ def removal_findings(
         )
         for row in working
     ]
-    return findings
+    return findings + [_recheck_finding(row) for row in removal.rechecks]
+
+
+def _recheck_finding(row: Recheck) -> Finding:
+    label, kind = row.trigger.label, row.trigger.kind
+    still = row.stands_out
+    return Finding(
+        "high" if still else "info",
+        "removal",
+        f"Inverted again on the repaired model, the {kind} trigger to label {label} is "
+        f"{row.ratio:.2f} times the median size to {row.compared} other labels: "
+        + ("the label still stands out." if still else "the label does not stand out any more."),
+        {"label": label, "kind": kind, "norm_ratio": row.ratio},
+        "RNP008" if still else "RNP011",
+    )
 
 
 def screening_findings(search: TriggerSearch | None, num_classes: int) -> list[Finding]:

@@ -167,6 +167,13 @@ RULES: tuple[Rule, ...] = (
         ("CWE-506",),
     ),
     Rule(
+        "RNP011",
+        "inverted-again",
+        "info",
+        "On the repaired model, no smaller trigger leads to the label than to others.",
+        "Test the repaired model on your own images; triggers of other kinds were not tried again.",
+    ),
+    Rule(
         "RNP101",
         "unsafe-global",
         "critical",

@@ -1,24 +1,56 @@
-"""Backdoor removal: prune, then repair what pruning leaves."""
+"""Backdoor removal: prune, repair what pruning leaves, and invert again to see what is left."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import InversionConfig, RecoveredTrigger
+from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
+from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.target_label import (
+    COMPARED_AT_LEAST,
+    SIZE_SPREAD,
     LabelEvidence,
     ScoreWeights,
     best_trigger,
+    effective_size,
+    largest_normal,
     typical_size,
 )
-from rnp_core.stages.triggers import strengthen
+from rnp_core.stages.triggers import COMPARED_LABELS, strengthen
+
+ROUNDS = 2
+"""Repairs at most, the second one only where a label still stands out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recheck:
+    """A label of a model from which its backdoor was removed.
+
+    Attributes:
+        trigger: the smallest one to the label that inverting again found.
+        ratio: its effective size over the median size to labels that nobody suspects.
+        typical: that median, in the unit of the kind.
+        compared: how many labels gave it.
+    """
+
+    trigger: RecoveredTrigger
+    ratio: float
+    typical: float
+    compared: int
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the trigger is smaller than the smallest of as many innocent labels would be."""
+        return -math.log(self.ratio) > SIZE_SPREAD * largest_normal(self.compared + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +64,8 @@ class RemovalResult:
         triggers: the recovered triggers that removal worked against.
         strong: the same, trained on until they flip nearly every image; to look at and to test
             with. Removal with them leaves more of some backdoors.
+        rechecks: what inverting again found on ``model``, one for each label that was worked
+            against.
     """
 
     model: SuspectModel
@@ -39,6 +73,7 @@ class RemovalResult:
     fine_tuned: bool
     triggers: tuple[RecoveredTrigger, ...]
     strong: tuple[RecoveredTrigger, ...] = ()
+    rechecks: tuple[Recheck, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -64,6 +99,8 @@ def remove_backdoor(
 
     Against each label goes the kind of trigger that accused it. While the model is repaired, a
     trigger may grow to the median size over all labels of its kind: what an innocent label takes.
+    Then the triggers are inverted again. Where a label still stands out, the model is repaired once
+    more, against what was found now.
 
     Args:
         recovered: masks that order the filters; None, for a network that cannot carry masks,
@@ -89,15 +126,67 @@ def remove_backdoor(
         pruned = prune(
             model, recovered, defense_set, chosen, config=pruning, on_progress=on_progress
         )
-    if not chosen or repairing is None:
-        return RemovalResult(pruned.model, pruned, False, tuple(chosen), strong)
-    repaired = repair(
-        pruned.model,
-        defense_set,
-        chosen,
-        size_limits=[typical_size(found[trigger.kind]) for trigger in chosen],
-        teacher=model,
-        config=repairing,
+    check = functools.partial(
+        invert_again,
+        defense_set=defense_set,
+        removed=chosen,
+        config=inverting,
+        min_flip_rate=min_flip_rate,
         on_progress=on_progress,
     )
-    return RemovalResult(repaired, pruned, True, tuple(chosen), strong)
+    if not chosen or repairing is None:
+        rechecks = check(pruned.model)
+        return RemovalResult(pruned.model, pruned, False, tuple(chosen), strong, rechecks)
+    repaired, opponents = pruned.model, chosen
+    limits = [typical_size(found[trigger.kind]) for trigger in chosen]
+    for _ in range(ROUNDS):
+        repaired = repair(
+            repaired,
+            defense_set,
+            opponents,
+            size_limits=limits,
+            teacher=model,
+            config=repairing,
+            on_progress=on_progress,
+        )
+        rechecks = check(repaired)
+        left = [row for row in rechecks if row.stands_out]
+        if not left:
+            break
+        opponents, limits = [row.trigger for row in left], [row.typical for row in left]
+    return RemovalResult(repaired, pruned, True, tuple(chosen), strong, rechecks)
+
+
+def invert_again(
+    model: SuspectModel,
+    defense_set: DefenseSet,
+    removed: Sequence[RecoveredTrigger],
+    *,
+    config: InversionConfig = InversionConfig(),
+    min_flip_rate: float = ScoreWeights().min_flip_rate,
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[Recheck, ...]:
+    """Whether the labels of ``removed`` triggers still need smaller triggers than others.
+
+    Each label is compared with a few evenly spaced others, by triggers of the kind that accused it.
+
+    Returns:
+        One for each label; none where too few others are left to compare with.
+    """
+    found = []
+    everyone = list(range(model.num_classes))
+    for kind in dict.fromkeys(trigger.kind for trigger in removed):
+        own = sorted({t.label for t in removed if t.kind == kind and t.label != ANY_LABEL})
+        labels = with_controls(own, everyone, max(COMPARED_LABELS, len(own) + COMPARED_AT_LEAST))
+        others = len(labels) - len(own)
+        if not own or others < COMPARED_AT_LEAST:
+            continue
+        again = invert(
+            model, defense_set, labels, kind=kind, config=config, on_progress=on_progress
+        )
+        typical = typical_size([trigger for trigger in again if trigger.label not in own])
+        for trigger in again:
+            if trigger.label in own:
+                ratio = effective_size(trigger, min_flip_rate=min_flip_rate) / typical
+                found.append(Recheck(trigger, ratio, typical, others))
+    return tuple(found)

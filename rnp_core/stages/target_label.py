@@ -172,7 +172,7 @@ def weigh_labels(
                 norms[label], effective[label] = best.size, size
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
-    chance_margin = MARGIN_SPREAD * _largest_normal(count)
+    chance_margin = MARGIN_SPREAD * largest_normal(count)
     agreed = (
         _agreed_label(unlearned_shares, triggers.get("patch", ()), weights)
         if used_batch_statistics
@@ -185,7 +185,7 @@ def weigh_labels(
         kind = min(own, key=lambda k: own[k]) if own else ""
         ratio = own[kind] if own else math.nan
         starts = sum(trigger.label == label for trigger in triggers[kind]) if own else 1
-        chance = SIZE_SPREAD * _largest_normal(count * starts)
+        chance = SIZE_SPREAD * largest_normal(count * starts)
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
@@ -209,7 +209,7 @@ def weigh_labels(
     return tuple(evidence)
 
 
-def _largest_normal(count: int) -> float:
+def largest_normal(count: int) -> float:
     """About the largest of ``count`` draws from a standard normal distribution."""
     return math.sqrt(2 * math.log(count))
 

@@ -82,8 +82,9 @@ def recover_triggers(
         unlearned_shares: ``(K,)`` from unlearning.
         margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`. The two decide which
             labels lead.
-        max_labels: with more classes, patches are inverted for the leading half and an evenly
-            spaced control group.
+        max_labels: with more classes, patches are tried for the leading half and an evenly
+            spaced control group. Of more than :data:`SCREENED_FROM` labels, a short round picks as
+            many for the full length.
         enough_score: label score at which further kinds add nothing.
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
             time only if some label reaches it.

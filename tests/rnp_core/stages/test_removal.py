@@ -9,9 +9,10 @@ import torch
 
 from rnp_core.inversion import ANY_LABEL, InversionConfig, flip_rate, invert
 from rnp_core.model import SuspectModel
+from rnp_core.stages import removal
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.recover import RecoverResult
-from rnp_core.stages.removal import remove_backdoor
+from rnp_core.stages.removal import Recheck, invert_again, remove_backdoor
 from rnp_core.stages.repair import RepairConfig
 from rnp_core.stages.target_label import LabelEvidence
 from tests.helpers.models import PLANTED, TARGET, Shifting, planted_model, suspect
@@ -121,3 +122,34 @@ def test_a_backdoor_without_a_single_target_is_repaired() -> None:
     assert strong.flip_rate >= universal.flip_rate
     before, after = (flip_rate(m, strong, SET) for m in (model, result.model))
     assert after < before / 2
+
+
+def test_inverting_again_tells_whether_a_label_still_stands_out() -> None:
+    model, config = planted_model(), InversionConfig(steps=60)
+    (before,) = invert_again(model, SET, [corner_patch()], config=config)
+    assert before.stands_out and before.compared == 3
+    result = remove_backdoor(
+        model, recovered(model), SET, accused(), {"patch": [corner_patch()]}, inverting=config
+    )
+    (after,) = result.rechecks
+    assert after.trigger.label == TARGET and after.ratio > before.ratio
+    assert not after.stands_out
+
+
+def test_a_label_that_still_stands_out_is_repaired_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, repaired = iter([0.2, 1.0]), []
+
+    def check(model: SuspectModel, **settings: object) -> tuple[Recheck, ...]:
+        return (Recheck(corner_patch(), next(found), 7.0, 5),)
+
+    def mend(model: SuspectModel, *_: object, **settings: object) -> SuspectModel:
+        repaired.append(settings["size_limits"])
+        return model.copy()
+
+    monkeypatch.setattr(removal, "invert_again", check)
+    monkeypatch.setattr(removal, "repair", mend)
+    result = remove_backdoor(planted_model(), None, SET, accused(), {"patch": [corner_patch()]})
+    assert repaired[1:] == [[7.0]] and next(found, None) is None
+    assert result.fine_tuned and not result.rechecks[0].stands_out
