@@ -30,7 +30,7 @@ class ScanConfig:
     precision: str = "auto"  # or "float32": never bfloat16, also where the hardware is fast at it
     seed: int = 0
     holdout_share: float = 0.3  # of the clean images, kept out of every fit for checks
-    max_labels: int = 64  # that get margins and patch triggers at full length
+    max_labels: int = 64  # that get margins and patch triggers, most of them a short round
     attributed_samples: int = 6  # flagged images that get attributions
     suspicious_score: float = 0.5  # backdoor_score from which a model is suspicious
     backdoored_score: float = 0.8  # and from which it is called backdoored
