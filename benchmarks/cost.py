@@ -186,7 +186,7 @@ def plain_ways(case: Case, *, device: str) -> dict[str, float]:
     def train_step() -> None:
         loss = F.cross_entropy(trained(images), labels)
         loss.backward()
-        float(loss)  # waits for the GPU
+        float(loss.detach())  # waits for the GPU
 
     few = images[: cleanse.batch_size].clone().requires_grad_(True)
 
