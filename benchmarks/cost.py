@@ -55,8 +55,8 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 """Name to architecture, image size and what differs from its defaults."""
 
 
-_OFFICIAL_EPOCHS = 33
-"""Unlearning that stops after 13 epochs, and 20 of recovery."""
+_OFFICIAL_UNLEARNING = 13
+"""Epochs after which the official RNP's unlearning stops."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def plain_ways(case: Case, *, device: str) -> dict[str, float]:
         torch.autograd.grad(F.cross_entropy(model(few), labels[: len(few)]), few)
 
     batches = -(-case.clean // official.batch_size)
-    training = batches * _OFFICIAL_EPOCHS
+    training = batches * (_OFFICIAL_UNLEARNING + official.recover_epochs)
     rounds = cleanse.rounds * -(-case.clean // cleanse.batch_size)
     return {
         "official_steps": training * _step_seconds(train_step),

@@ -165,7 +165,7 @@ def measure_outcome(
 ) -> dict[str, Any]:
     """The measured fields of a row."""
     after = prepared.measure(outcome.repaired) if outcome.repaired else None
-    woken = _reactivated(outcome.repaired or prepared.defence.model, prepared)
+    woken = _reactivated(outcome.repaired, prepared) if outcome.repaired else None
     test_images, triggered_images = prepared.truth.sizes(prepared.limits.measured)
     return {
         "verdict": outcome.verdict,
@@ -187,7 +187,8 @@ def measure_outcome(
 
 
 def _reactivated(model: SuspectModel, prepared: Prepared) -> float | None:
-    """Success of the true trigger after an attempt to bring the backdoor back."""
+    """Success of the true trigger after an attempt to bring the backdoor back; for a model without
+    one, of a new trigger after the same."""
     defence, truth = prepared.defence, prepared.truth
     if not truth.triggered:
         truth = with_new_trigger(truth)

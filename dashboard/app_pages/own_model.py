@@ -94,8 +94,7 @@ def _images(name: str, key: str) -> tuple[Path | None, bool]:
         if source == "server" and value is not None:
             return uploads.confine(value, settings.models), False
     except DataError as error:
-        frame.render_error(error, title="These images cannot be used",
-                           advice=IMAGE_ADVICE)
+        frame.render_error(error, title="These images cannot be used", advice=IMAGE_ADVICE)
     return None, False
 
 
