@@ -134,6 +134,7 @@ def _notes(report: ScanReport) -> dict[str, object]:
                 "norm": row.trigger_norm,
                 "ratio": row.norm_ratio,
                 "margin": row.margin_ratio,
+                "agreement": row.agreement,
                 "outlier": row.size_outlier,
                 "kind": row.kind,
                 "score": row.score,

@@ -1,4 +1,4 @@
-"""What the help page says: the method step by step, the glossary, the limits."""
+"""What the help page says: the method step by step, the glossary."""
 
 GLOSSARY = (
     ("Backdoor", "Hidden behaviour that somebody trained into a model: with a trigger in the image "
@@ -38,13 +38,4 @@ HELP_STEPS = (
      "enough, the model is tuned briefly so that the trigger loses its power."),
     ("step-samples.svg", "6. Check images", "An image is suspicious when the repaired model no "
      "longer trusts the answer of the original one."),
-)
-
-LIMITS = (
-    "Backdoors that work for images of one class only are outside what the checks look for, and a "
-    "wave over the whole image with honest labels (SIG) is mostly missed.",
-    "In networks without BatchNorm the unlearning evidence weighs little.",
-    "A very faint warp, or a trigger that covers the whole image, may escape.",
-    "Few clean images, or images unlike the training data, weaken every step.",
-    "No verdict says that a model is clean.",
 )

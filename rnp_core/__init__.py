@@ -48,6 +48,8 @@ _PLACES = {
     # reports
     "render_report": "reports",
     "report_schema": "reports.json_schema",
+    "LIMITS": "reports.wording",
+    "limits_of": "reports.wording",
     "rerun": "reports.rerun",
     "check_manifest": "manifest",
     # stages

@@ -101,6 +101,7 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
         size_outlier=row.size_outlier,
         kind=row.kind,
         margin_ratio=row.margin_ratio,
+        agreement=row.agreement,
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.handbook import GLOSSARY, HELP_STEPS, LIMITS
+from dashboard.handbook import GLOSSARY, HELP_STEPS
 from dashboard.wording import VERDICT_SHORT, VERDICTS
+from rnp_core import LIMITS
 
 _STATIC = Path(__file__).resolve().parents[1] / "static"
 

@@ -43,6 +43,9 @@ def render_label(report: ScanReport, chosen: int) -> None:
     grid.metric("Anomaly index", number(row.anomaly_index, 1), border=True,
                 help="Distance from the median in robust standard deviations; above 2 is unusual "
                 "when the trigger is small.")
+    if row.agreement:
+        reading("Kinds of evidence that come about independently point at this label, which raises "
+                "its score.")
 
 
 def render_curves(report: ScanReport, chosen: int) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.charts import was_repaired
-from dashboard.handbook import LIMITS
 from dashboard.text import count, label_name, percent, plain, when
 from dashboard.views.actions import render_decisions
 from dashboard.wording import VERDICTS
-from rnp_core import Disposition, Job, ScanReport
+from rnp_core import Disposition, Job, ScanReport, limits_of
 
 
 def render(
@@ -45,7 +44,7 @@ def render(
                 f"{percent(accuracy.flip_rate_before)})."
             )
         st.header("What this check cannot say", anchor=False)
-        st.markdown("\n".join(f"- {text}" for text in LIMITS))
+        st.markdown("\n".join(f"- {plain(text, most=400)}" for text in limits_of(report)))
         if decisions:
             st.header("Who decided what", anchor=False)
             render_decisions(decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnp_core.reports.text import markdown, number, percent
-from rnp_core.reports.wording import DEPENDS_ON_IMAGE, limits, words
+from rnp_core.reports.wording import DEPENDS_ON_IMAGE, limits_of, words
 from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import ruled_findings
 
@@ -54,7 +54,8 @@ def write_card(run: RunFolder) -> bytes:
         )
     if not findings:
         lines.append("None.")
-    lines += ["", "### Limits", "", *(f"- {markdown(limit, most=900)}" for limit in limits(report))]
+    lines += ["", "### Limits", ""]
+    lines += [f"- {markdown(limit, most=900)}" for limit in limits_of(report)]
     return ("\n".join(lines) + "\n").encode()
 
 

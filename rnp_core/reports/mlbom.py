@@ -15,7 +15,7 @@ from typing import Any
 from rnp_core.manifest import file_sha256
 from rnp_core.report import ScanReport
 from rnp_core.reports.text import shown
-from rnp_core.reports.wording import limits, words
+from rnp_core.reports.wording import limits_of, words
 from rnp_core.run_reader import REPAIRED_NAME, RunFolder
 from rnp_core.taxonomy import RuledFinding, ruled_findings
 
@@ -82,7 +82,7 @@ def _model(report: ScanReport) -> dict[str, Any]:
             },
             "quantitativeAnalysis": {"performanceMetrics": _metrics(report)},
             "considerations": {
-                "technicalLimitations": limits(report),
+                "technicalLimitations": limits_of(report),
                 "ethicalConsiderations": [
                     {
                         "name": f"Backdoor scan: {words(report).title}",

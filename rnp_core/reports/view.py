@@ -19,7 +19,7 @@ from rnp_core.reports.command import scan_command
 from rnp_core.reports.figures import Figure, figures, label_name
 from rnp_core.reports.pictures import PictureBook
 from rnp_core.reports.text import shown
-from rnp_core.reports.wording import DEPENDS_ON_IMAGE, VerdictWords, limits, method_name, words
+from rnp_core.reports.wording import DEPENDS_ON_IMAGE, VerdictWords, limits_of, method_name, words
 from rnp_core.run_reader import RunFolder
 from rnp_core.taxonomy import RuledFinding, ruled_findings
 
@@ -164,7 +164,7 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
         stages=stages,
         attributions=attributed,
         figures=figures(report),
-        limits=limits(report),
+        limits=limits_of(report),
         command=scan_command(report),
         environment=_flat(report.environment),
         settings=_flat(report.config),

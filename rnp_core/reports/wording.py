@@ -99,7 +99,7 @@ def method_name(method: str) -> str:
     return METHODS.get(method, method)
 
 
-def limits(report: ScanReport) -> list[str]:
+def limits_of(report: ScanReport) -> list[str]:
     """:data:`LIMITS`, and what this scan in particular leaves open."""
     own = []
     undone = [stage for stage in report.stages if stage.status == "failed"]

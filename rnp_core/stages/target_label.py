@@ -54,7 +54,7 @@ class ScoreWeights:
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
-    agreement: float = 1.0  # of two kinds of evidence on a label, per unit of ln(K / 2)
+    agreement: float = 1.0  # per unit of LabelEvidence.agreement
     universal_bias: float = -3.5  # of a trigger to any other class
     universal: float = 5.0  # per unit of -ln of UniversalEvidence.norm_ratio
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
@@ -86,6 +86,8 @@ class LabelEvidence:
             chance, given as many starts each as this one had; above 0 is unusual.
         margin_ratio: its largest margin / the median of the labels; NaN where margins were not
             looked for, or for too few labels.
+        agreement: log of how much less likely than an even chance it is that kinds of evidence
+            which come about independently have their extreme at this label; 0 where they have not.
         score: chance that the label is a target, by the logistic model; [0, 1].
     """
 
@@ -97,6 +99,7 @@ class LabelEvidence:
     kind: str
     size_outlier: float
     margin_ratio: float
+    agreement: float
     score: float
 
 
@@ -145,8 +148,8 @@ def weigh_labels(
 ) -> tuple[LabelEvidence, ...]:
     """Join the evidence for every label, in label order.
 
-    A label on which the shares and the sizes agree scores higher than by both alone
-    (``ScoreWeights.agreement``).
+    A label on which shares, sizes and margins agree scores higher than by each alone
+    (:attr:`LabelEvidence.agreement`).
 
     Args:
         margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`.
@@ -174,9 +177,9 @@ def weigh_labels(
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
     chance_margin = MARGIN_SPREAD * largest_normal(count)
     agreed = (
-        _agreed_label(unlearned_shares, triggers.get("patch", ()), weights)
+        _agreement_of_three(unlearned_shares, triggers.get("patch", ()), sureness, weights)
         if used_batch_statistics
-        else None
+        else _agreement_of_two(ratios, sureness)
     )
 
     evidence = []
@@ -191,8 +194,7 @@ def weigh_labels(
         logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
         if np.isfinite(sureness[label]):  # an ordinary margin takes nothing back
             logit += weights.margin * max(0.0, math.log(sureness[label]) - chance_margin)
-        if label == agreed:
-            logit += weights.agreement * math.log(min(count, _AGREEMENT_UP_TO) / 2)
+        logit += weights.agreement * agreed.get(label, 0.0)
         evidence.append(
             LabelEvidence(
                 label=label,
@@ -203,6 +205,7 @@ def weigh_labels(
                 kind=kind,
                 size_outlier=float(outlier),
                 margin_ratio=float(sureness[label]),
+                agreement=agreed.get(label, 0.0),
                 score=1 / (1 + math.exp(-logit)),
             )
         )
@@ -214,22 +217,53 @@ def largest_normal(count: int) -> float:
     return math.sqrt(2 * math.log(count))
 
 
-def _agreed_label(
-    unlearned_shares: Tensor, patches: Sequence[RecoveredTrigger], weights: ScoreWeights
-) -> int | None:
-    """The label that has both the largest unlearned share and the smallest patch; None where these
-    are two.
+def _agreement_of_three(
+    unlearned_shares: Tensor,
+    patches: Sequence[RecoveredTrigger],
+    sureness: np.ndarray,
+    weights: ScoreWeights,
+) -> dict[int, float]:
+    """The label that has both the largest unlearned share and the smallest patch, with what that
+    says; twice as much where its margin is the largest too.
 
-    The two come about independently, so that innocent labels agree in about one of K models.
-    Only the first start of each label counts, since the label of the largest share gets more.
+    Each comes about independently, so that on innocent models two agree in about one of K, and
+    three in one of K squared. Only the first patch of each label counts, since the label of the
+    largest share gets more.
     """
     first: dict[int, float] = {}
     for patch in patches:
         first.setdefault(patch.label, effective_size(patch, min_flip_rate=weights.min_flip_rate))
     if len(first) < COMPARED_AT_LEAST:
-        return None
-    smallest = min(first, key=lambda label: first[label])
-    return smallest if smallest == int(unlearned_shares.argmax()) else None
+        return {}
+    label = min(first, key=lambda label: first[label])
+    if label != int(unlearned_shares.argmax()):
+        return {}
+    kinds = 2 if _is_largest(sureness, label) else 1
+    return {label: kinds * _surprise(len(unlearned_shares))}
+
+
+def _agreement_of_two(ratios: Mapping[str, np.ndarray], sureness: np.ndarray) -> dict[int, float]:
+    """The label that has both the smallest trigger of any kind and the largest margin, with what
+    that says; for networks on which unlearning tells little.
+
+    A kind that was tried for few labels, the leading ones, agrees more easily.
+    """
+    tried = {kind: np.isfinite(values).sum() for kind, values in ratios.items()}
+    smallest = {kind: float(np.nanmin(ratios[kind])) for kind, number in tried.items() if number}
+    if not smallest:
+        return {}
+    kind = min(smallest, key=lambda kind: smallest[kind])
+    label = int(np.nanargmin(ratios[kind]))
+    return {label: _surprise(int(tried[kind]))} if _is_largest(sureness, label) else {}
+
+
+def _is_largest(values: np.ndarray, place: int) -> bool:
+    return bool(np.isfinite(values[place]) and values[place] == np.nanmax(values))
+
+
+def _surprise(labels: int) -> float:
+    """Log of the odds against agreeing by chance on one of so many labels, with 2 for even odds."""
+    return math.log(max(1.0, min(labels, _AGREEMENT_UP_TO) / 2))
 
 
 def margin_ratios(margins: Tensor) -> np.ndarray:

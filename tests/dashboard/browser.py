@@ -121,6 +121,26 @@ def open_page(page: Any, server: Server, path: str) -> float:
     return taken
 
 
+def violations_in_both_themes(page: Any) -> list[tuple[str, list[str]]]:
+    """:func:`accessibility_violations` in light, then in dark, without loading the page again."""
+    found = accessibility_violations(page)
+    light = _background(page)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{_BACKGROUND} !== '{light}'")
+    settle(page)
+    found += accessibility_violations(page)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{_BACKGROUND} === '{light}'")
+    return found
+
+
+_BACKGROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+
+
+def _background(page: Any) -> str:
+    return str(page.evaluate(_BACKGROUND))
+
+
 def accessibility_violations(page: Any) -> list[tuple[str, list[str]]]:
     """Serious and critical findings of axe on what the page shows: rule, and where."""
     from axe_playwright_python.sync_playwright import Axe

@@ -17,11 +17,11 @@ import pytest
 from tests.dashboard.browser import (
     ROOT,
     Server,
-    accessibility_violations,
     new_page,
     open_page,
     serving,
     settle,
+    violations_in_both_themes,
 )
 from tests.helpers.chromium import CHROMIUM
 from tests.helpers.tiny_files import write_clean, write_model
@@ -77,7 +77,7 @@ def test_from_the_first_visit_to_the_verdict_and_its_repaired_model(
     page = new_page(browser)
     job = start_demo(page, server)
     page.get_by_text("Where the answers go while the model unlearns").wait_for(timeout=PATIENCE)
-    assert accessibility_violations(page) == []
+    assert violations_in_both_themes(page) == []
     page.wait_for_url("**/verdict?scan=*", timeout=PATIENCE)
     page.get_by_text("This model has a backdoor").wait_for()
     page.get_by_text("5 (no entry)").first.wait_for()
@@ -117,6 +117,7 @@ def test_own_checkpoint_and_images(server: Server, browser: Any, tmp_path: Path)
     page.get_by_text("Images by class").wait_for()
     page.get_by_role("radio", name="Quick").click()
     settle(page)
+    assert violations_in_both_themes(page) == []
     page.get_by_role("button", name="Start the scan").click()
     page.wait_for_url("**/verdict?scan=*", timeout=PATIENCE)
     settle(page)
