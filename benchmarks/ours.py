@@ -13,30 +13,10 @@ from rnp_core.config import ScanConfig
 from rnp_core.data import SuspectSet
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.pipeline import scan
-from rnp_core.report import ScanReport
+from rnp_core.report import LabelRow, ScanReport
+from rnp_core.stages.target_label import LabelEvidence
 
 Change = Callable[[ScanConfig], ScanConfig]
-
-
-def _without_share(config: ScanConfig) -> ScanConfig:
-    weights = dataclasses.replace(config.weights, share=0.0, share_without_norm=0.0)
-    return dataclasses.replace(config, weights=weights)
-
-
-def _without_size(config: ScanConfig) -> ScanConfig:
-    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, outlier=0.0))
-
-
-def _without_margins(config: ScanConfig) -> ScanConfig:
-    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, margin=0.0))
-
-
-def _without_agreement(config: ScanConfig) -> ScanConfig:
-    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, agreement=0.0))
-
-
-def _without_universal(config: ScanConfig) -> ScanConfig:
-    return dataclasses.replace(config, weights=dataclasses.replace(config.weights, universal=0.0))
 
 
 def _without_repair(config: ScanConfig) -> ScanConfig:
@@ -69,11 +49,6 @@ def _any_flip_rate(config: ScanConfig) -> ScanConfig:
 
 
 ABLATIONS: Mapping[str, tuple[str, Change]] = {
-    "no-share": ("score without the unlearned shares", _without_share),
-    "no-size": ("score without the trigger sizes", _without_size),
-    "no-margin": ("score without the largest margins", _without_margins),
-    "no-agreement": ("no more for a label on which shares and sizes agree", _without_agreement),
-    "no-universal": ("score without triggers to any other class", _without_universal),
     "no-repair": ("pruning alone, no fine-tuning", _without_repair),
     "no-prune": ("fine-tuning alone, no pruning", _without_pruning),
     "single-opponent": ("one copy of each trigger during the repair", _single_opponent),
@@ -127,18 +102,23 @@ def _notes(report: ScanReport) -> dict[str, object]:
         "stages": {stage.name: round(stage.seconds, 2) for stage in report.stages},
         "failed_stages": [stage.name for stage in report.stages if stage.status == "failed"],
         "fine_tuned": any(finding.rule == "RNP004" for finding in report.findings),
-        "evidence": [
-            {
-                "label": row.label,
-                "share": row.unlearned_share,
-                "norm": row.trigger_norm,
-                "ratio": row.norm_ratio,
-                "margin": row.margin_ratio,
-                "agreement": row.agreement,
-                "outlier": row.size_outlier,
-                "kind": row.kind,
-                "score": row.score,
-            }
-            for row in report.labels
-        ],
+        "evidence": label_notes(report.labels),
     }
+
+
+def label_notes(labels: Sequence[LabelEvidence | LabelRow]) -> list[dict[str, object]]:
+    """The evidence by label as plain values."""
+    return [
+        {
+            "label": row.label,
+            "share": row.unlearned_share,
+            "norm": row.trigger_norm,
+            "ratio": row.norm_ratio,
+            "margin": row.margin_ratio,
+            "agreement": row.agreement,
+            "outlier": row.size_outlier,
+            "kind": row.kind,
+            "score": row.score,
+        }
+        for row in labels
+    ]

@@ -16,6 +16,7 @@ from benchmarks.metrics import (
     is_backdoored,
     is_clean,
 )
+from benchmarks.rescoring import TERMS, rescore
 from benchmarks.rows import Row
 from benchmarks.statistics import Estimate
 
@@ -57,7 +58,7 @@ def summarise(
         },
         "methods": {name: _figures(part) for name, part in _by(at_main, row_label).items()},
         "differences": _differences(at_main),
-        "ablations": _ablations(at_main),
+        "ablations": _ablations([*at_main, *rescore(ours)]),
         "by_part_and_split": {
             name: _figures(part)
             for name, part in _by(
@@ -160,10 +161,11 @@ def _standing(change: Estimate, metric: Metric) -> str:
 def _ablations(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Each choice undone: its own figures, and the whole method minus it."""
     ours, methods = standard_rows(rows), _by(rows, row_label)
+    names = {*ablation_names(), *(f"{OURS}-{term}" for term in TERMS)}
     return {
         name: {"figures": _figures(part), "brings": _compare(ours, part)}
         for name, part in methods.items()
-        if part[0].method in ablation_names()
+        if part[0].method in names
     }
 
 

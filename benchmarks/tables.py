@@ -11,11 +11,15 @@ from benchmarks.environment import ENVIRONMENT_NAME, SETTINGS_NAME, read_records
 from benchmarks.methods import TITLES
 from benchmarks.metrics import BY_NAME, METRICS, Metric, Target
 from benchmarks.ours import ABLATIONS
+from benchmarks.rescoring import TERMS
 from benchmarks.rows import ROWS_NAME, read_rows
 from benchmarks.summary import summarise
 
 Figure = Mapping[str, Any]
 """A value with its interval, as :mod:`benchmarks.summary` writes it."""
+
+_CHANGES = {name: row[0] for name, row in (*ABLATIONS.items(), *TERMS.items())}
+"""What an ablation undoes, in words."""
 
 _SHORT = ("verdict_tpr", "verdict_fpr", "first_label", "asr_after", "asr_reactivated",
           "asr_learned", "accuracy_loss", "clean_accuracy_loss", "trigger_flips", "sample_auroc",
@@ -174,19 +178,37 @@ def _ablation_table(summary: Mapping[str, Any]) -> str:
     ablations = summary["ablations"]
     if not ablations:
         return ""
-    shown = [BY_NAME[name] for name in ("verdict_auroc", *_SHORT)]
+    of_terms = {n: row for n, row in ablations.items() if n.removeprefix("ours-") in TERMS}
+    of_scans = {n: row for n, row in ablations.items() if n not in of_terms}
+    found = [
+        _changes_table("term of the score undone, added up anew", of_terms),
+        _changes_table("choice undone, scanned anew", of_scans),
+    ]
+    return "\n\n".join(table for table in found if table)
+
+
+def _changes_table(title: str, changes: Mapping[str, Any]) -> str:
+    """One line for each change, with the figures that some of them has."""
+    if not changes:
+        return ""
+    shown = [
+        metric
+        for metric in (BY_NAME[name] for name in ("verdict_auroc", *_SHORT))
+        if any(metric.name in row["figures"] for row in changes.values())
+    ]
     lines = [
         [
             _title(name),
+            str(max((figure["n"] for figure in row["figures"].values()), default=0)),
             *(
                 f"{_figure(row['figures'].get(metric.name), metric, interval=False)} "
                 f"({_difference(row['brings'].get(metric.name), metric, interval=False)})"
                 for metric in shown
             ),
         ]
-        for name, row in ablations.items()
+        for name, row in changes.items()
     ]
-    head = ["undone (in brackets: what the choice brings)", *(metric.title for metric in shown)]
+    head = [f"{title} (in brackets: what it brings)", "models", *(m.title for m in shown)]
     return _table(head, lines)
 
 
@@ -278,13 +300,13 @@ def _environments(summary: Mapping[str, Any]) -> str:
 
 
 def _is_ablation(name: str) -> bool:
-    return name.split(" ")[0].removeprefix("ours-") in ABLATIONS
+    return name.split(" ")[0].removeprefix("ours-") in _CHANGES
 
 
 def _title(name: str) -> str:
     method, _, budget = name.partition(" ")
     change = method.removeprefix("ours-")
-    title = ABLATIONS[change][0] if change in ABLATIONS else TITLES.get(method, method)
+    title = _CHANGES.get(change) or TITLES.get(method, method)
     return f"{title} {budget}".strip()
 
 

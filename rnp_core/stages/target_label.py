@@ -8,6 +8,7 @@ models; together they seldom do.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,6 @@ def weigh_labels(
         used_batch_statistics: of the unlearning; without, the shares weigh less.
     """
     count = len(unlearned_shares)
-    share_weight = weights.share if used_batch_statistics else weights.share_without_norm
     ratios: dict[str, np.ndarray] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
@@ -175,7 +175,6 @@ def weigh_labels(
                 norms[label], effective[label] = best.size, size
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
-    chance_margin = MARGIN_SPREAD * largest_normal(count)
     agreed = (
         _agreement_of_three(unlearned_shares, triggers.get("patch", ()), sureness, weights)
         if used_batch_statistics
@@ -191,25 +190,37 @@ def weigh_labels(
         chance = SIZE_SPREAD * largest_normal(count * starts)
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
-        logit = weights.bias + weights.outlier * outlier + share_weight * (share - 1 / count)
-        if np.isfinite(sureness[label]):  # an ordinary margin takes nothing back
-            logit += weights.margin * max(0.0, math.log(sureness[label]) - chance_margin)
-        logit += weights.agreement * agreed.get(label, 0.0)
-        evidence.append(
-            LabelEvidence(
-                label=label,
-                unlearned_share=share,
-                trigger_norm=float(norms[label]),
-                norm_ratio=ratio,
-                anomaly_index=float(anomalies[label]),
-                kind=kind,
-                size_outlier=float(outlier),
-                margin_ratio=float(sureness[label]),
-                agreement=agreed.get(label, 0.0),
-                score=1 / (1 + math.exp(-logit)),
-            )
+        row = LabelEvidence(
+            label=label,
+            unlearned_share=share,
+            trigger_norm=float(norms[label]),
+            norm_ratio=ratio,
+            anomaly_index=float(anomalies[label]),
+            kind=kind,
+            size_outlier=float(outlier),
+            margin_ratio=float(sureness[label]),
+            agreement=agreed.get(label, 0.0),
+            score=math.nan,
         )
+        score = label_score(
+            row, count, used_batch_statistics=used_batch_statistics, weights=weights
+        )
+        evidence.append(dataclasses.replace(row, score=score))
     return tuple(evidence)
+
+
+def label_score(
+    row: LabelEvidence, count: int, *, used_batch_statistics: bool, weights: ScoreWeights
+) -> float:
+    """Score in [0, 1] of one of ``count`` labels, whatever ``row.score`` says."""
+    share_weight = weights.share if used_batch_statistics else weights.share_without_norm
+    logit = weights.bias + weights.outlier * row.size_outlier
+    logit += share_weight * (row.unlearned_share - 1 / count)
+    if math.isfinite(row.margin_ratio):  # an ordinary margin takes nothing back
+        excess = math.log(row.margin_ratio) - MARGIN_SPREAD * largest_normal(count)
+        logit += weights.margin * max(0.0, excess)
+    logit += weights.agreement * row.agreement
+    return 1 / (1 + math.exp(-logit))
 
 
 def largest_normal(count: int) -> float:
