@@ -7,8 +7,9 @@
 Networks have random convolutions and a last layer that is fitted to the classes, so that they get
 synthetic images right without training: cost depends on shapes, not on what was learned. Every scan
 is made to accuse its most suspicious label, so that removal is part of it, and looks for more kinds
-of triggers, as no label of such a network stands out: a long way through a scan. Each case runs in
-a process of its own, with at least one clean image a class.
+of triggers, as no label of such a network stands out: a long way through a scan. Two cases are
+trained for a moment on images of which some have a white square and its label, and scanned as
+anything is. Each case runs in a process of its own, with at least one clean image a class.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 """Name to architecture, image size and what differs from its defaults."""
 
 
+_TRAINED_STEPS = 150
 _OFFICIAL_UNLEARNING = 13
 """Epochs after which the official RNP's unlearning stops."""
 
@@ -69,12 +71,14 @@ class Case:
     suspects: int = 0
     threads: int = 2
     precision: str = "auto"
+    backdoored: bool = False
 
     @property
     def name(self) -> str:
         """The case in one word."""
-        parts = (self.network, f"{self.classes}c", f"{self.clean}i", f"{self.suspects}s")
-        return "-".join((*parts, f"{self.threads}t", self.precision))
+        parts = [self.network, f"{self.classes}c", f"{self.clean}i", f"{self.suspects}s"]
+        parts += [f"{self.threads}t", self.precision]
+        return "-".join([*parts, "backdoored"] if self.backdoored else parts)
 
 
 CASES: tuple[Case, ...] = (
@@ -85,6 +89,7 @@ CASES: tuple[Case, ...] = (
     *(Case("resnet18", clean=count) for count in (50, 2000)),
     *(Case("resnet18", suspects=count) for count in (1000, 10000)),
     *(Case(network, threads=1) for network in ("wrn16-1", "resnet18")),
+    *(Case(network, backdoored=True) for network in ("wrn16-1", "resnet18")),
 )
 
 
@@ -137,19 +142,51 @@ def fitted_network(name: str, classes: int) -> SuspectModel:
     )
 
 
+def backdoored_network(name: str, classes: int) -> SuspectModel:
+    """A network trained until it tells the prototypes apart and sends a white square to class 0.
+
+    Raises:
+        RuntimeError: when it does not learn that in :data:`_TRAINED_STEPS`.
+    """
+    model = fitted_network(name, classes)
+    network = model.requires_grad_(True).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    for step in range(_TRAINED_STEPS):
+        images, labels = prototype_images(classes, model.input_shape[-1], 64, seed=100 + step)
+        with_square(images[:16])
+        labels[:16] = 0
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        right = float((logits.argmax(1) == labels).float().mean())
+        if right == 1 and float(loss) < 0.05:
+            return model.requires_grad_(False).eval()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    raise RuntimeError(f"{name} did not learn the square in {_TRAINED_STEPS} steps")
+
+
+def with_square(images: Tensor) -> None:
+    """Put a white square into the corner of ``images``, in place."""
+    side = max(3, images.shape[-1] // 10)
+    images[..., -side - 1 : -1, -side - 1 : -1] = 1
+
+
 def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, Any]:
     """Scan as the case says; seconds by stage, or multiply-adds, which slow the run down."""
     torch.set_num_threads(case.threads)
-    model = fitted_network(case.network, case.classes).to(choose_device(device))
+    prepare = backdoored_network if case.backdoored else fitted_network
+    model = prepare(case.network, case.classes).to(choose_device(device))
     size = model.input_shape[-1]
     clean = DefenseSet(*prototype_images(case.classes, size, max(case.clean, case.classes), seed=3))
     suspects = None
     if case.suspects:
         images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
-    config = dataclasses.replace(
-        preset_config("standard"), precision=case.precision, suspicious_score=1e-9
-    )
+    config = dataclasses.replace(preset_config("standard"), precision=case.precision)
+    if not case.backdoored:
+        config = dataclasses.replace(config, suspicious_score=1e-9)
     counter = FlopCounterMode(display=False)
     start = time.perf_counter()
     if count_operations:
@@ -162,6 +199,7 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
         "stages": {row.name: row.seconds for row in result.report.stages},
         "accuracy": result.report.accuracy.clean_before,
         "verdict": result.report.verdict,
+        "labels": result.report.suspected_target_labels,
         "precision": result.report.environment["precision"],
         "peak_mib": peak_memory(),
     }

@@ -1,0 +1,51 @@
+"""The benchmark of seconds and memory, without running a scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.cost import CASES, Case, fitted_network, main, prototype_images, table, with_square
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    found = {
+        "case": "wrn16-1-10c-500i-0s-2t-auto", "precision": "bfloat16", "suspects": 0,
+        "seconds": 20.0, "peak_mib": 600.0, "official_steps": 40.0, "neural_cleanse": 500.0,
+        "stages": {"unlearn": 4.0, "recover": 3.0, "triggers": 5.0, "removal": 3.0, "samples": 1.0},
+    }  # fmt: skip
+    return {**found, **changes}
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert Case("resnet18", backdoored=True).name.endswith("-backdoored")
+
+
+def test_the_table_gives_ratios_and_shares() -> None:
+    lines = table([row(), row(multiply_adds=int(4e12), matrix_rate=4e11, suspects=10)]).splitlines()
+    assert "| 20.0 | 600 | 10.0 | 40 (4.0) | 5.0 | 500 (100.0) | – | – | – |" in lines[2]
+    assert "| 1.0 | 4000 | 50% |" in lines[3]
+
+
+def test_a_case_that_failed_and_a_stage_that_did_not_run_break_no_table() -> None:
+    text = table([{"case": "a", "error": "MemoryError"}, row(stages={})])
+    assert "failed: MemoryError" in text and "40 (–)" in text
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_a_fitted_network_tells_the_classes_apart() -> None:
+    model = fitted_network("wrn16-1", 10)
+    images, labels = prototype_images(10, 32, 40, seed=5)
+    assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
+    before = images.clone()
+    with_square(images[:4])
+    assert torch.equal(images[4:], before[4:]) and not torch.equal(images[:4], before[:4])
+
+
+def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "nonsense"])
+    assert "expected cases among wrn16-1-10c-500i-0s-2t-auto" in capsys.readouterr().err
