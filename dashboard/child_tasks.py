@@ -19,12 +19,11 @@ from rnp_core import (
     OnProgress,
     ScanRequest,
     SuspectModel,
-    attribute,
     clean_accuracy,
     load_checkpoint,
 )
+from rnp_core.evidence_pictures import draw_attributions
 from rnp_core.images import content_sha256
-from rnp_core.pictures import attribution_overlay_png
 from rnp_core.subject import load_request
 
 PER_CLASS = 3
@@ -95,21 +94,19 @@ def explain(
     if not same or subject.suspects is None:
         raise DataError("expected the files of the scan, they have changed since; scan again")
     image = subject.suspects.images.images[payload["index"]]
-    found = {
-        name: attribute(model, image[None], payload["target"],
-                        seed=request.seed).by_method
-        for name, model in _models(subject.model, payload["repaired"]).items()
-    }
-    drawn = []
-    for method in found["original"]:
-        maps = {name: rows[method].maps[0] for name, rows in found.items() if method in rows}
-        scale = max(float(values.abs().max()) for values in maps.values()) or 1.0
-        drawn += [
-            [method, name, base64.b64encode(
-                attribution_overlay_png(image.numpy(), values.numpy(), scale=scale)).decode()]
-            for name, values in maps.items()
+    pictures: dict[str, bytes] = {}
+    drawn = draw_attributions(
+        list(_models(subject.model, payload["repaired"]).items()),
+        [(payload["index"], image, payload["target"])],
+        pictures,
+        seed=request.seed,
+    )
+    return {
+        "maps": [
+            [row.method, row.model, base64.b64encode(pictures[row.png]).decode()]
+            for row in drawn.rows
         ]
-    return {"maps": drawn}
+    }
 
 
 def answer(

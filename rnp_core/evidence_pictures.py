@@ -13,6 +13,7 @@ from rnp_core.inversion import ANY_LABEL, RecoveredTrigger
 from rnp_core.model import SuspectModel
 from rnp_core.pictures import (
     attribution_overlay_png,
+    attribution_scale,
     difference_image,
     image_png,
     mask_png,
@@ -96,7 +97,7 @@ def draw_attributions(
     for place, (index, image, target) in enumerate(items):
         for method in maps[models[0][0]]:
             found = {name: maps[name][method].maps[place] for name in maps if method in maps[name]}
-            scale = max(float(values.abs().max()) for values in found.values()) or 1.0
+            scale = attribution_scale([values.numpy() for values in found.values()])
             for name, values in found.items():
                 png = f"attributions/{_file_name(index)}-{method}-{name}.png"
                 pictures[png] = attribution_overlay_png(image.numpy(), values.numpy(), scale=scale)

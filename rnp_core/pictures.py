@@ -113,16 +113,15 @@ def attribution_overlay_image(
     Orange pixels raise the logit, blue ones lower it, and weak ones let the image through.
 
     Args:
-        scale: size of a score that gets the full colour. Default: the 99.5th percentile of the
-            sizes in this map, so that one pixel cannot hide the rest. Give the same scale to maps
-            that are to be compared.
+        scale: size of a score that gets the full colour, by default :func:`attribution_scale`.
+            Give the same scale to maps that are to be compared.
     """
     colour = _as_colour(image)
     values = _as_map(scores, "attribution map")
     if values.shape != colour.shape[1:]:
         raise ValueError(f"map {values.shape} does not fit the image {colour.shape[1:]}")
     if scale is None:
-        scale = float(np.quantile(np.abs(values), 0.995)) or float(np.abs(values).max()) or 1.0
+        scale = attribution_scale([values])
     if not scale > 0:
         raise ValueError(f"expected a positive scale, got {scale}")
     strength = np.clip(values / np.float32(scale), -1, 1)
@@ -130,6 +129,13 @@ def attribution_overlay_image(
     backdrop = 0.45 + 0.5 * luma  # (H, W), pale enough that both colours show on dark pixels
     opacity = 0.9 * np.abs(strength) ** 0.8
     return (1 - opacity) * backdrop + opacity * diverging_colour(strength).transpose(2, 0, 1)
+
+
+def attribution_scale(maps: Sequence[ArrayLike]) -> float:
+    """Size of a score that gets the full colour in ``maps`` together: the 99th percentile of all
+    sizes, so that a single pixel cannot hide the rest; 1 for maps of zeros."""
+    sizes = np.abs(np.stack([np.asarray(scores, np.float32) for scores in maps]))
+    return float(np.quantile(sizes, 0.99)) or float(sizes.max()) or 1.0
 
 
 def attribution_overlay_png(
