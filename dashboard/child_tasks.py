@@ -20,9 +20,9 @@ from rnp_core import (
     ScanRequest,
     SuspectModel,
     clean_accuracy,
+    draw_attributions,
     load_checkpoint,
 )
-from rnp_core.evidence_pictures import draw_attributions
 from rnp_core.images import content_sha256
 from rnp_core.subject import load_request
 

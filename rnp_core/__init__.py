@@ -31,6 +31,7 @@ _PLACES = {
     "load_subject": "subject",
     "clean_accuracy": "metrics",
     "pattern_image": "pictures",
+    "draw_attributions": "evidence_pictures",
     # scan
     "scan": "pipeline",
     "ScanResult": "pipeline",

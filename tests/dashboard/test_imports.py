@@ -21,7 +21,6 @@ UNEXPORTED = {
     ("rnp_core.run_reader", "RunFolder"),
     ("rnp_core.subject", "load_request"),
     ("rnp_core.images", "content_sha256"),
-    ("rnp_core.pictures", "attribution_overlay_png"),
 }
 """Names that the dashboard needs and ``rnp_core`` does not export."""
 
