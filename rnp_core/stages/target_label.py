@@ -176,9 +176,9 @@ def weigh_labels(
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
     agreed = (
-        _agreement_of_three(unlearned_shares, triggers.get("patch", ()), sureness, weights)
+        _agreement_with_shares(unlearned_shares, triggers.get("patch", ()), sureness, weights)
         if used_batch_statistics
-        else _agreement_of_two(ratios, sureness)
+        else _agreement_of_sizes_and_margins(ratios, sureness)
     )
 
     evidence = []
@@ -228,32 +228,32 @@ def largest_normal(count: int) -> float:
     return math.sqrt(2 * math.log(count))
 
 
-def _agreement_of_three(
+def _agreement_with_shares(
     unlearned_shares: Tensor,
     patches: Sequence[RecoveredTrigger],
     sureness: np.ndarray,
     weights: ScoreWeights,
 ) -> dict[int, float]:
-    """The label that has both the largest unlearned share and the smallest patch, with what that
-    says; twice as much where its margin is the largest too.
+    """What it says that the label with the largest unlearned share has the smallest patch, the
+    largest margin, or both.
 
-    Each comes about independently, so that on innocent models two agree in about one of K, and
-    three in one of K squared. Only the first patch of each label counts, since the label of the
+    Each comes about independently, so that on innocent models a second kind points at the same
+    label in about one of K. Only the first patch of each label counts, since the label of the
     largest share gets more.
     """
     first: dict[int, float] = {}
     for patch in patches:
         first.setdefault(patch.label, effective_size(patch, min_flip_rate=weights.min_flip_rate))
-    if len(first) < COMPARED_AT_LEAST:
-        return {}
-    label = min(first, key=lambda label: first[label])
-    if label != int(unlearned_shares.argmax()):
-        return {}
-    kinds = 2 if _is_largest(sureness, label) else 1
+    label = int(unlearned_shares.argmax())
+    compared = len(first) >= COMPARED_AT_LEAST
+    smallest = compared and label == min(first, key=lambda label: first[label])
+    kinds = int(smallest) + int(_is_largest(sureness, label))
     return {label: kinds * _surprise(len(unlearned_shares))}
 
 
-def _agreement_of_two(ratios: Mapping[str, np.ndarray], sureness: np.ndarray) -> dict[int, float]:
+def _agreement_of_sizes_and_margins(
+    ratios: Mapping[str, np.ndarray], sureness: np.ndarray
+) -> dict[int, float]:
     """The label that has both the smallest trigger of any kind and the largest margin, with what
     that says; for networks on which unlearning tells little.
 

@@ -249,9 +249,9 @@ def sure_of(label: int, count: int = 10) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("largest_share", "smallest", "surest", "expected"),
-    [(4, 4, 4, 2 * math.log(5)), (4, 4, 5, math.log(5)), (5, 4, 4, 0.0), (4, 5, 4, 0.0)],
+    [(4, 4, 4, 2 * math.log(5)), (4, 4, 5, math.log(5)), (4, 5, 4, math.log(5)), (5, 4, 4, 0.0)],
 )
-def test_margins_add_to_an_agreement_of_shares_and_sizes(
+def test_sizes_and_margins_agree_with_the_largest_share(
     largest_share: int, smallest: int, surest: int, expected: float
 ) -> None:
     shares = torch.full((10,), 0.08)
