@@ -31,6 +31,8 @@ def render(
         )
         st.header("What it means", anchor=False)
         st.markdown(words.meaning)
+        if report.verdict != "backdoored":
+            st.markdown(f"**The reason:** {plain(report.verdict_reason, most=600)}")
         _found(report, pictures)
         st.header("What to do", anchor=False)
         st.markdown(words.advice)
@@ -48,8 +50,8 @@ def render(
         if decisions:
             st.header("Who decided what", anchor=False)
             render_decisions(decisions)
-        st.caption(f"Scan {job.id} · version {report.tool_version} · "
-                   f"SHA-256 {report.model.sha256 or '–'}")
+        st.caption(f"Scan {job.id} · version {plain(report.tool_version)} · "
+                   f"SHA-256 {plain(report.model.sha256 or '–')}")
 
 
 def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:

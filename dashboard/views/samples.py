@@ -62,7 +62,9 @@ def render_threshold(report: ScanReport, found: Triage, options: Mapping[str, An
     return back
 
 
-def render_filter(report: ScanReport, found: Triage) -> list[SampleRow]:
+def render_filter(
+    report: ScanReport, found: Triage, *, on_change: Callable[[], None]
+) -> list[SampleRow]:
     """The rows that the reader wants to see, the most suspicious first."""
     names = report.model.class_names
     present = sorted({row.predicted for row in found.samples})
@@ -75,14 +77,15 @@ def render_filter(report: ScanReport, found: Triage) -> list[SampleRow]:
         keep["changed"] = lambda row: row.predicted != row.predicted_repaired
     with st.container(horizontal=True, vertical_alignment="bottom"):
         which = st.segmented_control(
-            "Show", list(keep), default="all", required=True, key="which",
+            "Show", list(keep), default="all", required=True, key="which", on_change=on_change,
             format_func=str.capitalize, help="Changed: the repaired model gives another answer.",
         )
         label = st.selectbox(
             "Predicted label", present, index=None, placeholder="Any", width=220, key="which-label",
-            format_func=lambda value: label_name(value, names),
+            format_func=lambda value: label_name(value, names), on_change=on_change,
         )
-        text = st.text_input("File name contains", max_chars=100, width=220, key="which-text")
+        text = st.text_input("File name contains", max_chars=100, width=220, key="which-text",
+                             on_change=on_change)
     wanted = keep[which or "all"]
     rows = [row for row in found.samples
             if wanted(row) and (label is None or row.predicted == label)
@@ -90,11 +93,11 @@ def render_filter(report: ScanReport, found: Triage) -> list[SampleRow]:
     return sorted(rows, key=lambda row: (-row.suspicion_score, row.index))
 
 
-def render_pages(pages: int, rows: int, *, start: int, key: str) -> int:
+def render_pages(pages: int, rows: int, options: Mapping[str, Any]) -> None:
     """Which page of the gallery, from 1."""
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.caption(count(rows, "image"), width="content")
-        return st.pagination(pages, default=start, key=key, width="stretch")
+        st.pagination(pages, width="stretch", **options)
 
 
 def render_gallery(
@@ -105,12 +108,17 @@ def render_gallery(
     st.caption("The number is the suspicion score; ⚑ is flagged. Click a picture to open it.")
 
 
-def render_table(table: pd.DataFrame, rows: Sequence[SampleRow]) -> int | None:
-    """A table where the report has no pictures; the index of the picked image."""
+def render_table(
+    table: pd.DataFrame, rows: Sequence[SampleRow], opened: int | None
+) -> int | None:
+    """A table where the report has no pictures; the index of the picked image, at first that of
+    the ``opened`` one."""
     shown = {row.index for row in rows}
     listed = table[table["index"].isin(shown)].reset_index(drop=True)
+    own = [int(place) for place in listed.index[listed["index"] == opened]]
     event = st.dataframe(listed, hide_index=True, on_select="rerun", selection_mode="single-row",
-                         key="sample-table", alt="Suspect images", height=320)
+                         key=f"sample-table-{opened}", alt="Suspect images", height=320,
+                         selection_default={"selection": {"rows": own}})
     picked = event["selection"]["rows"]
     return int(listed["index"][picked[0]]) if picked else None
 

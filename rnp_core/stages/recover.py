@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,9 @@ from rnp_core.ranges import check_range
 from rnp_core.stages.filter_mask import MaskableLayer, full_mask, masked_parameters
 from rnp_core.stages.sampling import augment, epoch_batches
 from rnp_core.stages.unlearn import use_batch_statistics
+
+HISTOGRAM_BINS = 20
+"""Steps of the mask values that progress reports."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def recover(
                 step + 1,
                 config.steps,
                 f"accuracy {accuracy[-1]:.2f}",
-                {"accuracy": accuracy[-1]},
+                {"accuracy": accuracy[-1], "mask_histogram": mask_histogram(masks.values())},
                 training_work(len(indices), batch_norms=batch_norms, masks=True),
             )
         )
@@ -130,3 +133,9 @@ def recover(
         accuracy=torch.tensor(accuracy),
         history=torch.stack(history),
     )
+
+
+def mask_histogram(masks: Iterable[Tensor]) -> list[float]:
+    """How many mask values lie in each of :data:`HISTOGRAM_BINS` equal steps from 0 to 1."""
+    values = torch.cat([values.detach().flatten() for values in masks]).cpu()
+    return torch.histc(values, HISTOGRAM_BINS, 0, 1).tolist()

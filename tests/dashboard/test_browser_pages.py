@@ -124,6 +124,23 @@ def test_tabs_labels_and_samples_have_addresses(server: Server, browser: Any) ->
     page.context.close()
 
 
+def test_a_closed_image_leads_back_to_its_page(server: Server, browser: Any) -> None:
+    page = new_page(browser)
+    open_page(page, server, f"{path_of(server, 'samples')}&page=3")
+    image = page.get_by_role("button", name=re.compile("^Image [0-9]+,")).nth(5)
+    name = image.get_attribute("aria-label") or image.inner_text()
+    image.click()
+    page.wait_for_url("**sample=**")
+    settle(page)
+    page.keyboard.press("Escape")
+    page.wait_for_url(re.compile("page=3(?!.*sample=)"))
+    page.get_by_role("button", name=name).wait_for()
+    page.get_by_role("radio", name="Flagged", exact=True).click()
+    page.wait_for_url(re.compile(r"^(?!.*page=)"))
+    assert page.troubles == []
+    page.context.close()
+
+
 def test_the_threshold_moves_by_keyboard_and_stays_in_the_address(
     server: Server, browser: Any
 ) -> None:
@@ -147,12 +164,18 @@ def test_filters_are_linked_to_the_table_both_ways(server: Server, browser: Any)
     page.get_by_text("none yet").wait_for()
     page.locator(".scatterlayer .point").nth(2).click(force=True)
     page.get_by_text(re.compile("filter .*: mask")).wait_for()
-    first = page.get_by_text(re.compile("filter .*: mask")).inner_text()
-    table = page.get_by_test_id("stDataFrame").first
-    table.click(position={"x": 16, "y": 36 + 17})
+    chosen = page.get_by_text(re.compile("filter .*: mask"))
+    first = chosen.inner_text()
+    settle(page)
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 16, "y": 36 + 17})
     page.wait_for_function(
         "text => !document.body.innerText.includes(text)", arg=first, timeout=20_000
     )
+    second = chosen.inner_text()
+    settle(page)
+    page.locator(".scatterlayer .point").nth(2).click(force=True)
+    page.get_by_text(first).wait_for()
+    assert first != second
     assert page.troubles == []
     page.context.close()
 

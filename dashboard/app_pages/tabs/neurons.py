@@ -35,15 +35,14 @@ def _filters(job: Job, report: ScanReport) -> None:
     name = f"filter-{job.id}"
     chosen, seen, round_of_table = state.get(name, (None, (None, None), 0))
     keys = (f"map-{job.id}", f"table-{job.id}-{round_of_table}")
-    picked = (neurons.point_of(state.get(keys[0])), neurons.row_of(state.get(keys[1])))
-    if picked != seen:
-        on_map = picked[0] != seen[0]
-        found = picked[0] if on_map else picked[1]
-        chosen = found if found is None or found < len(listed) else None
-        if on_map:  # a new table, with the row of the map picked
-            picked, round_of_table = (picked[0], chosen), round_of_table + 1
-            keys = (keys[0], f"table-{job.id}-{round_of_table}")
-        state.put(name, (chosen, picked, round_of_table))
+    point, row = neurons.point_of(state.get(keys[0])), neurons.row_of(state.get(keys[1]))
+    if point not in (None, seen[0]) and point < len(listed):  # a new table, with this row picked
+        chosen = row = point
+        round_of_table += 1
+        keys = (keys[0], f"table-{job.id}-{round_of_table}")
+    elif row != seen[1]:
+        chosen = row if row is None or row < len(listed) else None
+    state.put(name, (chosen, (point, row), round_of_table))  # a map drawn anew forgets its point
     neurons.render_map(report, listed, chosen, key=keys[0])
     neurons.render_table(listed, chosen, key=keys[1])
 

@@ -35,7 +35,7 @@ def show(job: Job, run: RunFolder) -> None:
     if samples.render_threshold(report, found, state.linked("threshold", value)):
         state.set_parameter("threshold", "")
         st.rerun()
-    rows = samples.render_filter(report, found)
+    rows = samples.render_filter(report, found, on_change=lambda: state.set_parameter("page", ""))
     if not rows:
         frame.render_empty(":material/filter_alt_off:", "No image fits this filter",
                            "Choose another one.")
@@ -44,7 +44,7 @@ def show(job: Job, run: RunFolder) -> None:
     if opened is not None:
         with panel:
             _open(job, run, found, rows, opened)
-    _gallery(job, run, found, rows, opened)
+    _gallery(run, found, rows, opened)
     samples.render_csv(charts.sample_table(report, found))
 
 
@@ -55,21 +55,19 @@ def _threshold(own: float | None) -> float | None:
 
 
 def _gallery(
-    job: Job, run: RunFolder, found: Triage, rows: Sequence[SampleRow], opened: int | None
+    run: RunFolder, found: Triage, rows: Sequence[SampleRow], opened: int | None
 ) -> None:
     pictures = cache.thumbnails(run)
     pages = -(-len(rows) // _PER_PAGE)
     place = next((i for i, row in enumerate(rows) if row.index == opened), 0)
-    start = place // _PER_PAGE + 1
-    page = 1
-    if pages > 1:  # another image or filter: begin at the page that holds it
-        page = samples.render_pages(pages, len(rows), start=start,
-                                    key=f"page-{job.id}-{len(rows)}-{start}")
+    page = state.whole("page", range(1, pages + 1)) or _page_of(place)
+    if pages > 1:
+        samples.render_pages(pages, len(rows), state.linked("page", page))
     shown = rows[(page - 1) * _PER_PAGE : page * _PER_PAGE]
     with_picture = [row for row in shown if row.index in pictures]
     if not with_picture:
-        picked = samples.render_table(charts.sample_table(run.report, found), shown)
-        if picked is not None and picked != opened:
+        picked = samples.render_table(charts.sample_table(run.report, found), shown, opened)
+        if picked not in (None, opened):
             state.set_parameter("sample", str(picked))
             st.rerun()
         return
@@ -82,6 +80,11 @@ def _gallery(
     samples.render_gallery(sheet, tiles, columns=_COLUMNS, on_open=_on_open)
     if len(with_picture) < len(shown):
         st.caption("The least suspicious images have no picture in the report.")
+
+
+def _page_of(place: int) -> int:
+    """The page of the gallery, from 1, that has the row at ``place``."""
+    return place // _PER_PAGE + 1
 
 
 def _on_open() -> None:
@@ -105,11 +108,14 @@ def _open(
         if shown:
             maps.render_maps(shown, key="sample")
     if step == "close":
+        if place >= 0 and not state.parameter("page"):
+            state.set_parameter("page", str(_page_of(place)))  # stay where the image was
         state.set_parameter("sample", "")
         st.rerun()
     if step in ("next", "previous") and order:
         target = (place + (1 if step == "next" else -1)) % len(order)
         state.set_parameter("sample", str(order[target]))
+        state.set_parameter("page", str(_page_of(target)))
         st.rerun()
 
 

@@ -10,7 +10,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
 from rnp_core.stages.filter_mask import find_maskable_layers
-from rnp_core.stages.recover import RecoverConfig, RecoverResult, recover
+from rnp_core.stages.recover import HISTOGRAM_BINS, RecoverConfig, RecoverResult, recover
 from rnp_core.stages.unlearn import UnlearnConfig, unlearn
 from tests.helpers.models import IDLE, PLANTED, QuadrantMlp, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -88,4 +88,7 @@ def test_progress_and_history() -> None:
     result = recover(model, layers, SET, config=config, on_progress=seen.append)
     assert [(p.stage, p.step, p.total) for p in seen] == [("recover", i + 1, 50) for i in range(50)]
     assert [p.values["accuracy"] for p in seen] == pytest.approx(result.accuracy.tolist())
+    total = sum(layer.channels for layer in layers)
+    assert all(sum(p.values["mask_histogram"]) == total for p in seen)
+    assert len(seen[-1].values["mask_histogram"]) == HISTOGRAM_BINS
     assert 20 <= len(result.history) <= 26
