@@ -101,7 +101,7 @@ def _notes(report: ScanReport) -> dict[str, object]:
         "reason": report.verdict_reason,
         "stages": {stage.name: round(stage.seconds, 2) for stage in report.stages},
         "failed_stages": [stage.name for stage in report.stages if stage.status == "failed"],
-        "fine_tuned": any(finding.rule == "RNP004" for finding in report.findings),
+        "fine_tuned": report.was_tuned,
         "evidence": label_notes(report.labels),
     }
 

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from rnp_core import DataError
-
-MOST_PIXELS = 25_000_000
-"""Pixels of an uploaded picture at most."""
+from rnp_core import open_picture
 
 _GAP = 8  # white screen pixels between the pictures of a strip
 
@@ -23,30 +20,6 @@ def png(pixels: np.ndarray, *, min_side: int = 0) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1)).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def open_picture(data: bytes, *, side: tuple[int, int] | None = None) -> np.ndarray:
-    """Pixels ``(H, W, 3)`` uint8 of an untrusted picture.
-
-    Args:
-        side: (height, width) to resize to.
-
-    Raises:
-        DataError: when it is no PNG or JPEG, or too large.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"expected a picture of at most {MOST_PIXELS:,} pixels, got "
-                    f"{image.width} x {image.height}; make it smaller"
-                )
-            colour = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError("expected a PNG, JPEG, WebP or BMP picture; it cannot be read") from error
-    if side is not None:
-        colour = colour.resize((side[1], side[0]), Image.Resampling.BICUBIC)
-    return np.asarray(colour)
 
 
 def split_strip(data: bytes, count: int = 4) -> list[np.ndarray]:

@@ -29,8 +29,11 @@ _PLACES = {
     "isolated_inspect": "isolation",
     "run_isolated": "isolation",
     "load_subject": "subject",
+    "load_request": "subject",
+    "content_sha256": "images",
     "clean_accuracy": "metrics",
     "pattern_image": "pictures",
+    "open_picture": "pictures",
     "draw_attributions": "evidence_pictures",
     # scan
     "scan": "pipeline",
@@ -46,6 +49,9 @@ _PLACES = {
     "SampleRow": "report",
     "read_report": "run_folder",
     "write_run": "run_folder",
+    "RunFolder": "run_reader",
+    "StoredTrigger": "stored_triggers",
+    "stored_trigger": "stored_triggers",
     # reports
     "render_report": "reports",
     "report_schema": "reports.json_schema",

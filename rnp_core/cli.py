@@ -345,7 +345,7 @@ def _summary(report: ScanReport, out: Path) -> None:
     facts.add_row("model", _safe(f"{model.file_name}, {model.architecture}"))
     facts.add_row("classes", str(model.num_classes))
     facts.add_row("normalisation", model.normalization.source)
-    removed = bool(report.pruned_filters) or any(f.rule == "RNP004" for f in report.findings)
+    removed = report.was_repaired
     after = f", {accuracy.clean_after:.3f} after removal" if removed else ""
     facts.add_row(
         "accuracy", f"{accuracy.clean_before:.3f}{' before' if removed else ''}{after} "

@@ -15,6 +15,7 @@ from rnp_core.pictures import (
     attribution_overlay_png,
     attribution_scale,
     difference_image,
+    field_image,
     image_png,
     mask_png,
     pattern_image,
@@ -35,20 +36,27 @@ class DrawnMaps:
 
 @dataclass(frozen=True, eq=False)
 class TriggerPictures:
-    """Paths of the three pictures of a trigger."""
+    """Paths of the pictures of a trigger; ``field_png`` is empty where it is no warp."""
 
     mask_png: str
     pattern_png: str
     preview_png: str
+    field_png: str
 
 
 def draw_trigger(
     trigger: RecoveredTrigger, defense_set: DefenseSet, pictures: dict[str, bytes]
 ) -> TriggerPictures:
-    """Add mask, pattern and a preview (clean, triggered, difference) to ``pictures``."""
+    """Add mask, pattern and a preview (clean, triggered, difference) to ``pictures``; for a warp
+    its field too."""
     aim = "any" if trigger.label == ANY_LABEL else f"label{trigger.label}"
     stem = f"triggers/{aim}-{trigger.kind}"
-    paths = TriggerPictures(f"{stem}-mask.png", f"{stem}-pattern.png", f"{stem}-preview.png")
+    paths = TriggerPictures(
+        f"{stem}-mask.png",
+        f"{stem}-pattern.png",
+        f"{stem}-preview.png",
+        f"{stem}-field.png" if trigger.kind == "warp" else "",
+    )
     example = first_other(defense_set, trigger.label)
     triggered = trigger.apply(example)
     mask, pattern = trigger.trigger_mask, trigger.trigger_pattern
@@ -59,10 +67,20 @@ def draw_trigger(
     else:
         pictures[paths.pattern_png] = image_png(pattern.numpy())
         shown = pattern.numpy()
+    if paths.field_png:
+        moves = field_image(_moves(trigger, *example.shape[2:]).numpy(), trigger.size / 100)
+        pictures[paths.field_png] = image_png(moves)
     before, after = example[0].numpy(), triggered[0].numpy()
     change = difference_image(before, after, amplify=3.0)
     pictures[paths.preview_png] = strip_png([before, after, change, shown])
     return paths
+
+
+def _moves(trigger: RecoveredTrigger, height: int, width: int) -> Tensor:
+    """How far away a warp takes each pixel from, ``(2, H, W)`` (x, y), in shares of the sides."""
+    sides = torch.linspace(0, 1, width), torch.linspace(0, 1, height)
+    places = torch.stack(torch.meshgrid(*sides, indexing="xy"))
+    return trigger.apply(places[None])[0] - places
 
 
 def draw_attributions(

@@ -3,7 +3,8 @@
 The functions ``*_image`` give float32 arrays ``(3, H, W)`` in [0, 1], one value per image pixel;
 the functions ``*_png`` give the bytes of a PNG file, each image pixel drawn as a square of screen
 pixels. Arrays may be NumPy arrays or CPU tensors without gradients. The same input gives the same
-bytes. Wrong shapes, ranges or NaN raise ValueError.
+bytes. Wrong shapes, ranges or NaN raise ValueError. :func:`open_picture` reads a file again, which
+may come from somebody else.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from rnp_core.errors import DataError
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 MIN_SIDE = 128  # screen pixels of the longer side, at least
 UNCHANGED = 0.5  # grey of a pixel without difference
+
+MOST_PIXELS = 25_000_000
+"""Pixels of a picture that is read at most."""
+
+FIELD_REACH = 5.0
+"""How far full colour moves a pixel in the field of a warp, in sizes of the trigger."""
 
 # Strength -1, -0.5, 0, 0.5, 1 as sRGB. Blue against orange stays apart in the common forms of
 # colour blindness; both arms darken evenly from the centre, so strength also reads in grey.
@@ -74,6 +83,22 @@ def pattern_image(mask: ArrayLike, pattern: ArrayLike) -> Floats:
 def pattern_png(mask: ArrayLike, pattern: ArrayLike, *, min_side: int = MIN_SIDE) -> bytes:
     """:func:`pattern_image` as a file."""
     return image_png(pattern_image(mask, pattern), min_side=min_side)
+
+
+def field_image(moves: ArrayLike, size: float) -> Floats:
+    """How far away a warp takes each pixel from: red to the right, green down, mid grey nowhere.
+
+    Args:
+        moves: ``(2, H, W)`` (x, y), in shares of the sides.
+        size: of the trigger, likewise. Full colour is :data:`FIELD_REACH` times that, or further.
+    """
+    array = np.asarray(moves, np.float32)
+    if array.ndim != 3 or len(array) != 2 or array.size == 0:
+        raise ValueError(f"expected moves (2, H, W), got {array.shape}")
+    if not size > 0:
+        raise ValueError(f"expected a positive size, got {size}")
+    colour = np.clip(UNCHANGED + 0.5 * array / np.float32(FIELD_REACH * size), 0, 1)
+    return np.concatenate([colour, np.full_like(colour[:1], UNCHANGED)])
 
 
 def difference_image(before: ArrayLike, after: ArrayLike, *, amplify: float = 1.0) -> Floats:
@@ -159,6 +184,36 @@ def strip_png(images: Sequence[ArrayLike], *, gap: int = 8, min_side: int = MIN_
     spacer = np.full((tiles[0].shape[0], gap, 3), 255, np.uint8)
     row = [part for tile in tiles for part in (spacer, tile)][1:]
     return encode_png(np.concatenate(row, axis=1))
+
+
+def open_picture(
+    data: bytes, *, side: tuple[int, int] | None = None, enlarged: bool = False
+) -> Bytes:
+    """Pixels ``(H, W, 3)`` uint8 of an untrusted picture.
+
+    Args:
+        side: (height, width) to resize to.
+        enlarged: whether each pixel was drawn as a square, so that one sample of it is exact.
+
+    Raises:
+        DataError: when it is no PNG, JPEG, WebP or BMP, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"expected a picture of at most {MOST_PIXELS:,} pixels, got "
+                    f"{image.width} x {image.height}; make it smaller"
+                )
+            colour = image.convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise many kinds on damaged input
+        raise DataError("expected a PNG, JPEG, WebP or BMP picture; it cannot be read") from error
+    if side is not None:
+        way = Image.Resampling.NEAREST if enlarged else Image.Resampling.BICUBIC
+        colour = colour.resize((side[1], side[0]), way)
+    return np.asarray(colour)
 
 
 def _as_colour(image: ArrayLike) -> Floats:

@@ -108,7 +108,9 @@ class TriggerRow:
     """One recovered trigger and the pictures of it, as paths relative to the report.
 
     The label -1 stands for any other class. Flip rates are shares of held-out clean images of other
-    classes; the lists have an entry for every class, None where there is no image.
+    classes; the lists have an entry for every class, None where there is no image. ``field_png`` is
+    how a warp moves pixels, see :func:`rnp_core.pictures.field_image`; empty for other kinds and in
+    early reports.
     """
 
     label: int
@@ -121,6 +123,7 @@ class TriggerRow:
     preview_png: str
     flip_rate_per_class: list[float | None] = field(default_factory=list)
     flip_rate_per_class_repaired: list[float | None] = field(default_factory=list)
+    field_png: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,16 @@ class ScanReport:
     def accuses(self) -> bool:
         """Whether the scan names a backdoor, by a target label or by one for each image."""
         return bool(self.suspected_target_labels) or self.target_depends_on_image
+
+    @property
+    def was_tuned(self) -> bool:
+        """Whether the repaired model was fine-tuned, after pruning or in place of it."""
+        return any(finding.rule == "RNP004" for finding in self.findings)
+
+    @property
+    def was_repaired(self) -> bool:
+        """Whether the repaired model differs from the original."""
+        return bool(self.pruned_filters) or self.was_tuned
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity become None."""

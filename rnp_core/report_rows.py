@@ -137,6 +137,7 @@ def trigger_rows(
                 preview_png=paths.preview_png,
                 flip_rate_per_class=_per_class(before, labels, model.num_classes),
                 flip_rate_per_class_repaired=_per_class(after, labels_after, model.num_classes),
+                field_png=paths.field_png,
             )
         )
     return rows

@@ -17,13 +17,6 @@ PACKAGE = Path(dashboard.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OTHERS = {"streamlit", "plotly", "pandas", "numpy", "PIL", "dashboard", "rnp_core"}
 SERVER = {"server.py", "api.py", "shell.py"}  # what Streamlit's own server is made of
-UNEXPORTED = {
-    ("rnp_core.run_reader", "RunFolder"),
-    ("rnp_core.subject", "load_request"),
-    ("rnp_core.images", "content_sha256"),
-}
-"""Names that the dashboard needs and ``rnp_core`` does not export."""
-
 PLAIN = (
     "charts", "handbook.py", "pictures.py", "requests.py", "text.py", "uploads.py", "wording.py",
 )
@@ -50,8 +43,7 @@ def test_a_module_stays_within_its_bounds(path: Path) -> None:
         top = module.split(".")[0]
         assert top in allowed or top in sys.stdlib_module_names, module
         if top == "rnp_core":
-            public = module == "rnp_core" and name in rnp_core.__all__
-            assert public or (module, name) in UNEXPORTED, (module, name)
+            assert module == "rnp_core" and name in rnp_core.__all__, (module, name)
         if place.parts[0] in ("views", "components", *PLAIN):
             assert (module, name) not in (("dashboard", "state"), ("dashboard", "cache"))
             assert not module.startswith(("dashboard.state", "dashboard.cache"))

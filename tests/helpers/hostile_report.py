@@ -40,7 +40,10 @@ def write_example(folder: Path, report: r.ScanReport | None = None) -> Path:
     """A run folder of ``report``, with a picture at every path that it names."""
     report = report or example_report()
     names = [
-        name for row in report.triggers for name in (row.mask_png, row.pattern_png, row.preview_png)
+        name
+        for row in report.triggers
+        for name in (row.mask_png, row.pattern_png, row.preview_png, row.field_png)
+        if name
     ]
     names += [row.png for row in report.attributions]
     thumbnails = None

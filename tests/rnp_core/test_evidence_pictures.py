@@ -1,14 +1,19 @@
-"""Pictures for the report get names of our own, whatever the network's layers are called."""
+"""Pictures for the report: every row names what was drawn, in names of our own."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+import pytest
 import torch
 from torch import nn
 
 from rnp_core.evidence_pictures import draw_filter_maps
+from rnp_core.inversion import KINDS
+from rnp_core.report_rows import trigger_rows
 from tests.helpers.models import suspect
+from tests.helpers.sets import quadrant_set
+from tests.helpers.triggers import untrained_trigger
 
 
 def test_layer_names_of_the_file_do_not_become_file_names() -> None:
@@ -36,3 +41,13 @@ def test_layer_names_of_the_file_do_not_become_file_names() -> None:
     ]
     assert [row.method for row in drawn.rows] == [f"filters:{name}" for name in names]
     assert drawn.skipped == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_row_of_a_trigger_names_every_picture_of_it(kind: str) -> None:
+    pictures: dict[str, bytes] = {}
+    model = suspect(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)))
+    [row] = trigger_rows([untrained_trigger(kind)], model, None, quadrant_set(2), pictures)
+    named = [row.mask_png, row.pattern_png, row.preview_png, row.field_png]
+    assert sorted(pictures) == sorted(name for name in named if name)
+    assert bool(row.field_png) is (kind == "warp")

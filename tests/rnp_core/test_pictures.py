@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from rnp_core import pictures
+from rnp_core.errors import DataError
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -97,6 +98,45 @@ def test_pattern_shows_only_where_the_mask_is(image: np.ndarray) -> None:
         pictures.pattern_image(mask[:, :5], image)
     with pytest.raises(ValueError, match="expected mask values"):
         pictures.pattern_image(mask * 2, image)
+
+
+def test_the_field_of_a_warp_is_red_to_the_right_and_green_down() -> None:
+    moves = np.zeros((2, 2, 4), np.float32)
+    moves[0, 0, :3] = 0.1, -0.02, 9.0
+    moves[1, 1, 3] = -0.04
+    shown = pictures.field_image(moves, 0.04)  # full colour at 0.2
+    np.testing.assert_allclose(shown[0, 0], [0.75, 0.45, 1, 0.5], atol=1e-6)
+    np.testing.assert_allclose(shown[1, 1], [0.5, 0.5, 0.5, 0.4], atol=1e-6)
+    assert (shown[2] == 0.5).all()
+    with pytest.raises(ValueError, match="expected moves"):
+        pictures.field_image(moves[0], 0.04)
+    with pytest.raises(ValueError, match="positive size"):
+        pictures.field_image(moves, 0)
+
+
+def test_an_enlarged_picture_is_read_at_its_own_size(image: np.ndarray) -> None:
+    data = pictures.image_png(image[:, :, :25])
+    found = pictures.open_picture(data, side=(32, 25), enlarged=True)
+    np.testing.assert_array_equal(found, decode(pictures.image_png(image[:, :, :25], min_side=1)))
+
+
+def test_a_picture_that_is_read_is_made_small_smoothly() -> None:
+    board = np.indices((64, 64)).sum(0) % 2
+    data = pictures.image_png(board[None].astype(np.float32))
+    assert set(np.unique(pictures.open_picture(data, side=(8, 8)))) <= {127, 128}
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(20)])
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match="expected a PNG"):
+        pictures.open_picture(data)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    stream = io.BytesIO()
+    Image.new("1", (6000, 6000)).save(stream, "PNG")
+    with pytest.raises(DataError, match="at most 25,000,000 pixels"):
+        pictures.open_picture(stream.getvalue())
 
 
 def test_difference_is_signed_and_amplified() -> None:

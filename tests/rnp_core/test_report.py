@@ -27,7 +27,8 @@ CONTRACT = {
     "accuracy": "clean_before clean_after interval_before interval_after count "
     "flip_rate_before flip_rate_after",
     "labels": "label name unlearned_share trigger_norm norm_ratio anomaly_index score",
-    "triggers": "label kind norm flip_rate flip_rate_repaired mask_png pattern_png preview_png",
+    "triggers": "label kind norm flip_rate flip_rate_repaired mask_png pattern_png preview_png "
+    "field_png",
     "pruned_filters": "layer index mask_value score",
     "samples": "index id predicted predicted_repaired suspicion_score flagged",
     "attributions": "index method target model png",
@@ -70,6 +71,21 @@ def test_numbers_that_json_lacks_become_null() -> None:
 def test_a_wrong_report_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ReportError, match=message):
         ScanReport.from_dict({**example_report().to_dict(), **change})
+
+
+def test_an_early_report_without_fields_of_warps_is_read() -> None:
+    data = example_report().to_dict()
+    del data["triggers"][0]["field_png"]
+    assert ScanReport.from_dict(data) == example_report()
+
+
+def test_a_model_is_repaired_by_pruning_or_by_tuning() -> None:
+    pruned = example_report()
+    assert pruned.was_repaired and not pruned.was_tuned
+    kept = dataclasses.replace(pruned, pruned_filters=[])
+    assert not kept.was_repaired
+    tuned = dataclasses.replace(kept, findings=[Finding("info", "removal", "x", rule="RNP004")])
+    assert tuned.was_repaired and tuned.was_tuned
 
 
 def test_a_missing_field_is_named() -> None:
