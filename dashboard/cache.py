@@ -15,19 +15,20 @@ import streamlit as st
 from dashboard.maps import Maps
 from dashboard.pictures import sprite_sheet
 from dashboard.settings import Settings, read_settings
-from dashboard.uploads import listing
+from dashboard.uploads import Listing, listing
 from rnp_core import (
     DataError,
+    IsolationError,
     IsolationLimits,
     JobEngine,
     JobError,
     RnpError,
+    RunFolder,
     ScanRequest,
     isolated_inspect,
     list_demos,
     run_isolated,
 )
-from rnp_core.run_reader import RunFolder
 
 _log = logging.getLogger(__name__)
 _CHILD_LIMITS = IsolationLimits(memory_bytes=4 << 30, seconds=120.0)
@@ -109,14 +110,15 @@ def stamp(path: Path) -> str:
 @st.cache_data(ttl=5.0, max_entries=8, show_spinner=False)
 def server_files(
     folder: Path | None, suffixes: tuple[str, ...], *, classes: bool = False, flat: bool = False
-) -> list[str]:
+) -> Listing:
     """What may be picked on the server; see :func:`dashboard.uploads.listing`."""
     return listing(folder, suffixes, classes=classes, flat=flat)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def image_preview(request: ScanRequest, sha256: str, clean_stamp: str) -> dict[str, Any]:
-    """What the clean images of a request are and how well the model does on them.
+def image_preview(request: ScanRequest, sha256: str, clean_stamp: str) -> dict[str, Any] | str:
+    """What the clean images of a request are and how well the model does on them; the reason where
+    the child process ended without a result, as for lack of time. Nobody waits for that twice.
 
     Args:
         sha256: of the checkpoint.
@@ -124,7 +126,10 @@ def image_preview(request: ScanRequest, sha256: str, clean_stamp: str) -> dict[s
     Raises:
         RnpError: when they cannot be read or do not suit the model.
     """
-    return _child("preview", {"request": request.to_dict()})
+    try:
+        return _child("preview", {"request": request.to_dict()})
+    except IsolationError as error:
+        return str(error)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

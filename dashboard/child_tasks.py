@@ -20,11 +20,11 @@ from rnp_core import (
     ScanRequest,
     SuspectModel,
     clean_accuracy,
+    content_sha256,
     draw_attributions,
     load_checkpoint,
+    load_request,
 )
-from rnp_core.images import content_sha256
-from rnp_core.subject import load_request
 
 PER_CLASS = 3
 MOST_SHOWN = 36

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dashboard.charts import was_repaired
-from rnp_core.run_reader import RunFolder
+from rnp_core import RunFolder
 
 Maps = Mapping[tuple[str, str], bytes]
 """PNG by (method, model); the model is "original" or "repaired"."""
@@ -23,7 +22,7 @@ def stored_maps(run: RunFolder, index: int) -> Maps:
 def repaired_path(run: RunFolder) -> str | None:
     """Where the repaired weights are; None where nothing was removed."""
     path = run.path(run.report.files.get("repaired_model"))
-    return str(path) if path is not None and was_repaired(run.report) else None
+    return str(path) if path is not None and run.report.was_repaired else None
 
 
 def filter_pictures(run: RunFolder) -> list[tuple[str, bytes]]:

@@ -11,6 +11,9 @@ from rnp_core import DataError, DemoModel, Job, ScanRequest, list_demos
 IMPORTED = "imported"
 """Tag of scans that came as a file; it stays with them."""
 
+AGAIN = "again:"
+"""Beginning of the tag that scans of the same files with other presets and seeds share."""
+
 _ANYWHERE = "run"
 """``out`` of a request for the queue, which chooses the folder itself."""
 
@@ -64,6 +67,11 @@ def has_files(job: Job) -> bool:
         if path)
 
 
+def again_tag(job: Job) -> str:
+    """The tag that a scan shares with those of the same files, see :data:`AGAIN`."""
+    return next((tag for tag in job.tags if tag.startswith(AGAIN)), f"{AGAIN}{job.id}")
+
+
 def class_names(request: ScanRequest) -> list[str]:
     """Names of the classes as far as they are known before the model was read."""
     if request.class_names:
@@ -88,9 +96,14 @@ def command(request: ScanRequest) -> str:
     ):
         if value is not None:
             parts += [option, str(value)]
-    for option, name in (("--normalization", request.normalization), ("--device", request.device)):
+    for option, name in (
+        ("--normalization", request.normalization), ("--device", request.device),
+        ("--precision", request.precision),
+    ):
         if name != "auto":
             parts += [option, name]
+    for limit in request.limits or ():
+        parts += ["--limit", limit]
     if not request.repair:
         parts.append("--no-repair")
     if request.class_names:

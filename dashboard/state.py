@@ -116,7 +116,10 @@ def kept_folder(files: Sequence[Any], folder: Path) -> Path:
     kept = st.session_state.setdefault("kept-uploads", {})
     name = tuple(sorted(file.file_id for file in files))
     if name not in kept or not kept[name].exists():
-        kept[name] = uploads.store_folder([(f.name, f.getvalue()) for f in files], folder)
+        kept[name] = uploads.store_folder(
+            [(file.name, file.getvalue()) for file in files], folder,
+            most_megabytes=st.get_option("server.maxUploadSize"),
+        )
     return kept[name]
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +20,7 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".tar", ".
 IMAGE_SUFFIXES = (".zip", ".npz")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
-_BLOCK = 1 << 20
+_BLOCK = _MEGABYTE = 1 << 20
 _MOST_LISTED = 2000
 _MOST_SEEN = 50_000
 
@@ -57,17 +58,26 @@ def store(stream: IO[bytes], name: str, folder: Path) -> tuple[Path, str]:
     return target, sha256
 
 
-def store_folder(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
+def store_folder(
+    files: Sequence[tuple[str, bytes]], folder: Path, *, most_megabytes: int
+) -> Path:
     """Keep an uploaded folder of pictures as one zip file under its digest; returns its path.
 
     Args:
         files: relative path, as the browser gave it, and content of each picture.
+        most_megabytes: that all pictures may have together.
 
     Raises:
-        DataError: when it is empty or cannot be written.
+        DataError: when it is empty, too large or cannot be written.
     """
     if not files:
         raise DataError("expected a folder with pictures, it holds none")
+    total = sum(len(content) for _, content in files)
+    if total > most_megabytes * _MEGABYTE:
+        raise DataError(
+            f"expected a folder of at most {most_megabytes} MB, its pictures have "
+            f"{-(-total // _MEGABYTE)} MB together; choose fewer or smaller ones"
+        )
     buffer = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115 (closed below)
     with buffer:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -139,10 +149,23 @@ def confine(text: str, folder: Path | None) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What may be picked in the server folder.
+
+    Attributes:
+        names: relative paths, sorted.
+        is_whole: False when the folder holds more than are looked at or listed.
+    """
+
+    names: list[str]
+    is_whole: bool = True
+
+
 def listing(
     folder: Path | None, suffixes: tuple[str, ...], *, classes: bool = False, flat: bool = False
-) -> list[str]:
-    """Relative paths of the files below ``folder`` that may be picked, sorted.
+) -> Listing:
+    """The files below ``folder`` that may be picked.
 
     Args:
         suffixes: endings of the names.
@@ -150,7 +173,7 @@ def listing(
         flat: whether folders that hold pictures themselves are.
     """
     if folder is None:
-        return []
+        return Listing([])
     found: list[str] = []
     seen = 0
     for place, names, files in os.walk(folder):
@@ -163,6 +186,6 @@ def listing(
         pictures = flat and any(file.lower().endswith(PICTURE_SUFFIXES) for file in files)
         if here != folder and (pictures or (classes and names)):
             found.append(str(here.relative_to(folder)))
-        if seen > _MOST_SEEN or len(found) >= _MOST_LISTED:
-            break
-    return sorted(found)[:_MOST_LISTED]
+        if seen > _MOST_SEEN or len(found) > _MOST_LISTED:
+            return Listing(sorted(found)[:_MOST_LISTED], is_whole=False)
+    return Listing(sorted(found))

@@ -142,11 +142,12 @@ READING = {
     "after unlearning (mask 1); orange ones did not (mask 0). A backdoor usually lives in a few "
     "filters that do not come back.",
     "shares": "How to read it: while the model forgets, its answers collapse. If one line climbs "
-    "far above the others, that label attracts everything, as the target of a backdoor does. An "
-    "honest label can climb too; therefore the score counts the size of its trigger as well.",
+    "far above the others, that label attracts everything, as the target of a backdoor does. The "
+    "leading label need not be the target: honest labels climb too, so the verdict weighs all "
+    "evidence. Orange: suspected; violet: only picked above.",
     "labels": "How to read it: a trigger ratio far below 1 means that this label needs a much "
     "smaller change of the image than the others. The score combines it with the share of answers "
-    "after unlearning.",
+    "after unlearning. Orange stripes: suspected; violet dots: only picked above.",
     "triggers": "How to read it: the pattern is what we recovered, not necessarily what the "
     "attacker drew. It counts because it makes the model change its answer.",
     "flips": "How to read it: share of held-out clean images of each class whose answer the "
@@ -160,8 +161,8 @@ READING = {
     "triggered image the original model looks at the trigger; the repaired one should not.",
     "attributions-original": "How to read it: orange pixels speak for the label, blue ones against "
     "it.",
-    "calibration": "Where this model lies among models whose state is known. A new model can lie "
-    "anywhere between them.",
+    "calibration": "The backdoor score of this model among those of models whose state is known. "
+    "A new model can lie anywhere between them.",
     "prune": "How to read it: move the slider to prune more filters. Stop where the trigger no "
     "longer works and the accuracy has not dropped. These are stored results of the scan.",
 }
@@ -213,3 +214,8 @@ _NEXT = {
     "ReportError": "Scan the model again.",
     "ConfigError": "Change the setting that the message names.",
 }
+
+FAILED_ADVICE = (
+    "Change what the message names, or try again. If it fails once more, use the quick preset or "
+    "fewer images, or look into the server's log."
+)

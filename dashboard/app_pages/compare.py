@@ -23,6 +23,8 @@ for name in "ab":
             continue
         if job.state == "done":
             known[asked] = job
+        else:
+            compare.render_unfinished(job)
 if len(known) < 2:
     frame.render_empty(":material/compare:", "Two finished scans are needed",
                        "", page="scan", label="Start a scan")

@@ -9,17 +9,26 @@ from dashboard.views import fleet, frame
 from rnp_core import Job
 
 MOST = 20_000
-STATES = ("queued", "running", "done", "failed", "cancelled", "interrupted")
+WAITING = ("queued", "running")
+ENDED_WITHOUT = ("failed", "cancelled", "interrupted")
+STATES = (*WAITING, "done", *ENDED_WITHOUT)
+OFTEN, SELDOM = 5.0, 30.0  # seconds between two looks, while something runs and otherwise
 
 engine = cache.engine()
 frame.render_header("Fleet", "All models, the most suspicious first.")
 
 
-busy = any(engine.count(state=name, kind=None) for name in ("queued", "running"))
+def is_busy() -> bool:
+    return any(engine.count(state=name, kind=None) for name in WAITING)
 
 
-@st.fragment(run_every=5.0 if busy else None)
+busy = is_busy()
+
+
+@st.fragment(run_every=OFTEN if busy else SELDOM)
 def follow() -> None:
+    if is_busy() != busy:
+        st.rerun(scope="app")
     tags = cache.fleet_tags()
     tag = state.one_of("fleet", tags, "")
     if tags:
@@ -38,7 +47,8 @@ def follow() -> None:
     fleet.render_progress(counts)
     ranked = charts.rank(engine.jobs(state="done", tag=tag or None, kind=None, limit=MOST))
     failed = charts.undecided(
-        engine.jobs(state="failed", tag=tag or None, kind=None, limit=MOST), ranked
+        [job for name in ENDED_WITHOUT
+         for job in engine.jobs(state=name, tag=tag or None, kind=None, limit=MOST)], ranked
     )
     fleet.render_numbers(ranked, len(failed))
     if ranked:

@@ -6,12 +6,11 @@ from dashboard import cache, state
 from dashboard.views import frame, history
 
 PER_PAGE = 100
-MOST_IMPORTED = 1024  # MB
 
 engine = cache.engine()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     frame.render_header("History", "Every scan stays here until you delete it.")
-    archive = history.render_import(limit_megabytes=MOST_IMPORTED)
+    archive = history.render_import()
 if archive is not None and state.get("imported") != archive.file_id:
     state.put("imported", archive.file_id)
     state.go("verdict", scan=cache.import_run(archive))

@@ -35,6 +35,7 @@ if job.state == "done":
 live.render_title(job)
 if job.state in FINAL_STATES:
     live.render_ended(job, on_resume=frame.told(lambda: engine.resume(job_id)))
+    live.render_work(job, state.events(engine, job_id), class_names(job.request))
     st.stop()
 
 state.put("watching", job_id)
@@ -49,7 +50,10 @@ def cancel() -> None:
 
 @st.fragment(run_every=1.0)
 def follow() -> None:
-    now = engine.job(job_id)
+    try:
+        now = engine.job(job_id)
+    except RnpError:  # it was deleted elsewhere; the page says so
+        st.rerun(scope="app")
     if now.state in FINAL_STATES:
         st.rerun(scope="app")
     rows = state.events(engine, job_id)
@@ -60,11 +64,7 @@ def follow() -> None:
                   on_click=cancel)  # a callback, which the next tick of the clock cannot cut off
     if engine.problem:
         st.warning(engine.problem, icon=":material/warning:")
-    left, right = st.columns([1, 2.2], gap="large")
-    with left:
-        live.render_stages(now, rows)
-    with right:
-        live.render_curves(rows, names)
+    live.render_work(now, rows, names)
 
 
 follow()

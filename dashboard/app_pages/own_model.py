@@ -33,7 +33,7 @@ def show() -> None:
     options = _options(scan.render_settings())
     if options is None:
         return
-    if model is not None and usable and clean is not None:
+    if model is not None and usable and (clean is not None or inside):
         with preview_place:
             usable = _preview(model, sha256, clean, options)
     missing = ("Choose a model first." if model is None else "This model cannot be scanned."
@@ -114,15 +114,22 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any] | None:
     return options
 
 
-def _preview(model: Path, sha256: str, clean: Path, options: dict[str, Any]) -> bool:
-    """Show the clean images on the model; whether a scan can use them."""
+def _preview(model: Path, sha256: str, clean: Path | None, options: dict[str, Any]) -> bool:
+    """Show the clean images on the model; whether a scan can use them.
+
+    Args:
+        clean: None for those that came with the checkpoint.
+    """
     try:
         with st.spinner("Reading the images and trying the model on them …", show_time=True):
             request = make_request(model, clean, None, **{name: options[name] for name in _READING})
-            found = cache.image_preview(request, sha256, cache.stamp(clean))
+            found = cache.image_preview(request, sha256, cache.stamp(clean or model.parent))
     except RnpError as error:
         frame.render_error(error, title="The model cannot be tried on these images",
                            advice=IMAGE_ADVICE if isinstance(error, DataError) else None)
         return False
-    scan.render_image_preview(found)
+    if isinstance(found, str):
+        scan.render_no_preview(found)
+    else:
+        scan.render_image_preview(found)
     return True

@@ -22,8 +22,6 @@ from dashboard.charts.reports import (
     conditions,
     finding_rows,
     settings_difference,
-    was_repaired,
-    was_tuned,
 )
 from dashboard.charts.samples import Triage, sample_table, suspicion_histogram, triage
 from dashboard.charts.scans import job_table, rank, rank_table, score_histogram, undecided
@@ -58,6 +56,4 @@ __all__ = [
     "triage",
     "trigger_sizes",
     "undecided",
-    "was_repaired",
-    "was_tuned",
 ]

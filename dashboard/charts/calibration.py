@@ -19,7 +19,7 @@ def calibration_strip(
     Args:
         known: (score, "clean" or "backdoored", name) of each known model.
     """
-    figure = figure_of(164 if known else 120)
+    figure = figure_of(128 if known else 92)
     bands = (
         (0.0, suspicious, VERDICT_COLOURS["no_evidence"], "no evidence"),
         (suspicious, backdoored, VERDICT_COLOURS["suspicious"], "suspicious"),
@@ -51,8 +51,8 @@ def calibration_strip(
                 "line": {"width": 2, "color": "#FFFFFF"}},
         hovertemplate="this model: %{x:.2f}<extra></extra>",
     )
-    figure.update_layout(margin={"l": 10, "r": 10, "t": 26, "b": 10})
+    figure.update_layout(margin={"l": 10, "r": 10, "t": 22, "b": 4})
     figure.update_xaxes(range=[-0.02, 1.02], tickvals=[0, suspicious, backdoored, 1],
-                        showgrid=False, title="backdoor score")
+                        showgrid=False)
     figure.update_yaxes(range=[0, 1.0], visible=False)
     return figure

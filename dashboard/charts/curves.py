@@ -7,12 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.look import ACCENT, CALM, COLOURS, QUIET, count_axis, figure_of
+from dashboard.charts.look import (
+    ACCENT,
+    CALM,
+    COLOURS,
+    PICKED,
+    QUIET,
+    count_axis,
+    figure_of,
+    figure_of_names,
+    stripes,
+)
 from dashboard.text import chart_text, label_name
 
 SHARES_HEIGHT = 300
 SMALL_HEIGHT = 230
 """Pixels, also of the place that is kept for a chart."""
+
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_NEUTRAL = (CALM, COLOURS[2], COLOURS[5], COLOURS[6])
 
 
 def accuracy_curve(values: Sequence[float], *, stop: float | None = None) -> go.Figure:
@@ -32,33 +45,36 @@ def accuracy_curve(values: Sequence[float], *, stop: float | None = None) -> go.
 
 
 def share_curves(
-    shares: Sequence[Sequence[float]], names: list[str], *, chosen: Sequence[int] = (),
-    most: int = 4,
+    shares: Sequence[Sequence[float]], names: list[str], *, suspected: Sequence[int] = (),
+    chosen: int | None = None,
 ) -> go.Figure:
-    """Share of answers by label while unlearning; ``chosen`` labels stand out."""
+    """Share of answers by label while unlearning; suspected labels and the chosen one stand out.
+
+    The labels that lead are named, but that alone accuses none of them.
+    """
     figure = figure_of(SHARES_HEIGHT, x="unlearning step", y="share of answers", legend=True)
     table = np.asarray(shares, float)
     if table.ndim != 2 or not table.size:
         return figure
-    leading = list(dict.fromkeys([*chosen, *np.argsort(-table[-1], kind="stable").tolist()]))
+    first = [*suspected, *([] if chosen is None else [chosen])]
+    leading = list(dict.fromkeys([*first, *np.argsort(-table[-1], kind="stable").tolist()]))
+    named = leading[: len(_DASHES)]
     steps = list(range(1, len(table) + 1))
     for label in range(table.shape[1]):
-        if label in leading[:most]:
+        if label in named:
             continue
         figure.add_scatter(
             x=steps, y=table[:, label], mode="lines", line={"color": QUIET, "width": 1},
             opacity=0.35, hoverinfo="skip", showlegend=False,
         )
-    for place, label in enumerate(leading[:most]):
+    for label, dash, colour in zip(named, _DASHES, _NEUTRAL, strict=False):
         name = chart_text(label_name(label, names))
-        strong = label in chosen or (not chosen and place == 0)
+        strong = label in first
+        if strong:
+            colour = ACCENT if label in suspected else PICKED
         figure.add_scatter(
             x=steps, y=table[:, label], mode="lines", name=name,
-            line={
-                "width": 3.5 if strong else 1.6,
-                "color": ACCENT if strong and place == 0 else COLOURS[(0, 2, 3, 5)[place]],
-                "dash": "solid" if strong else ("dash", "dot", "dashdot")[place % 3],
-            },
+            line={"width": 3.5 if strong else 1.8, "color": colour, "dash": dash},
             hovertemplate=f"{name}<br>step %{{x}}: %{{y:.2f}}<extra></extra>",
         )
     figure.update_yaxes(range=[-0.03, 1.05])
@@ -81,12 +97,14 @@ def mask_histogram(counts: Sequence[float]) -> go.Figure:
 
 def trigger_sizes(sizes: Sequence[float], names: list[str]) -> go.Figure:
     """Sizes of the triggers so far, a bar a label."""
-    figure = figure_of(SMALL_HEIGHT, x="label", y="trigger size")
-    order = np.argsort(sizes, kind="stable")
-    smallest = int(order[0]) if len(sizes) else -1
+    figure = figure_of_names(len(sizes), x="trigger size", y="label")
+    smallest = int(np.argmin(sizes)) if len(sizes) else -1
+    looks = [(ACCENT, "/") if i == smallest else (CALM, "") for i in range(len(sizes))]
     figure.add_bar(
-        x=[chart_text(label_name(i, names), most=18) for i in range(len(sizes))], y=list(sizes),
-        marker={"color": [ACCENT if i == smallest else CALM for i in range(len(sizes))]},
-        hovertemplate="label %{x}: %{y:.1f}<extra></extra>",
+        x=list(sizes), orientation="h",
+        y=[chart_text(label_name(i, names), most=18) for i in range(len(sizes))],
+        marker={"color": [colour for colour, _ in looks],
+                "pattern": stripes([shape for _, shape in looks])},
+        hovertemplate="label %{y}: %{x:.1f}<extra></extra>",
     )
     return figure

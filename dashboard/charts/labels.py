@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.look import ACCENT, CALM, COLOURS, QUIET, count_axis, figure_of, stripes
+from dashboard.charts.look import (
+    ACCENT,
+    CALM,
+    COLOURS,
+    PICKED,
+    QUIET,
+    count_axis,
+    figure_of_names,
+    stripes,
+)
 from dashboard.text import chart_text, label_name
 from rnp_core import ScanReport
 
@@ -35,19 +44,23 @@ def _rounded(value: float | None) -> float | None:
 
 
 def label_ratios(report: ScanReport, chosen: int | None) -> go.Figure:
-    """Trigger ratio by label, with the median at 1."""
+    """Trigger ratio by label, with the median at 1; suspected labels and the chosen one stand
+    out."""
     rows = [row for row in report.labels if row.norm_ratio is not None]
     names = report.model.class_names
-    figure = figure_of(280, x="label", y="size / median size")
-    marked = set(report.suspected_target_labels) | ({chosen} if chosen is not None else set())
+    figure = figure_of_names(len(rows), x="size / median size", y="label")
+    looks = [
+        (ACCENT, "/") if row.label in report.suspected_target_labels
+        else (PICKED, ".") if row.label == chosen else (CALM, "") for row in rows
+    ]
     figure.add_bar(
-        x=[chart_text(label_name(row.label, names), most=20) for row in rows],
-        y=[row.norm_ratio for row in rows],
-        marker={"color": [ACCENT if row.label in marked else CALM for row in rows],
-                "pattern": stripes(["/" if row.label in marked else "" for row in rows])},
-        hovertemplate="%{x}: %{y:.2f}<extra></extra>",
+        x=[row.norm_ratio for row in rows], y=_names([row.label for row in rows], names),
+        orientation="h",
+        marker={"color": [colour for colour, _ in looks],
+                "pattern": stripes([shape for _, shape in looks])},
+        hovertemplate="%{y}: %{x:.2f}<extra></extra>",
     )
-    figure.add_hline(y=1, line={"color": QUIET, "dash": "dot"})
+    figure.add_vline(x=1, line={"color": QUIET, "dash": "dot"})
     return figure
 
 
@@ -55,44 +68,48 @@ def flip_rates(
     original: Sequence[float | None], repaired: Sequence[float | None], names: list[str]
 ) -> go.Figure:
     """Flip rate by class, on the original and on the repaired model."""
-    figure = figure_of(280, x="true class", y="flip rate", legend=True)
-    labels = [chart_text(label_name(i, names), most=20) for i in range(len(original))]
+    figure = figure_of_names(len(original), x="flip rate", y="true class", legend=True)
+    labels = _names(range(len(original)), names)
     for values, name, colour, shape in (
         (original, "original", ACCENT, ""), (repaired, "repaired", COLOURS[2], "/"),
     ):
         figure.add_bar(
-            x=labels, y=list(values), name=name,
+            x=list(values), y=labels, name=name, orientation="h",
             marker={"color": colour, "pattern": stripes(shape)},
-            hovertemplate=f"%{{x}}, {name}: %{{y:.2f}}<extra></extra>",
+            hovertemplate=f"%{{y}}, {name}: %{{x:.2f}}<extra></extra>",
         )
     figure.update_layout(barmode="group")
-    figure.update_yaxes(range=[0, 1.05])
+    figure.update_xaxes(range=[0, 1.05])
     return figure
 
 
 def class_counts(counts: Sequence[int], names: list[str]) -> go.Figure:
     """Clean images by class."""
-    figure = figure_of(200, y="images")
-    count_axis(figure, max(counts, default=0))
+    figure = figure_of_names(len(counts), x="images")
+    count_axis(figure, max(counts, default=0), lying=True)
     figure.add_bar(
-        x=[chart_text(label_name(i, names), most=18) for i in range(len(counts))], y=list(counts),
-        marker={"color": CALM}, hovertemplate="%{x}: %{y} images<extra></extra>",
+        x=list(counts), y=_names(range(len(counts)), names), orientation="h",
+        marker={"color": CALM}, hovertemplate="%{y}: %{x} images<extra></extra>",
     )
     return figure
 
 
 def label_scores(first: ScanReport, second: ScanReport) -> go.Figure:
     """Score by label in two scans of models with the same classes."""
-    figure = figure_of(300, x="label", y="score", legend=True)
-    names = first.model.class_names
+    classes = range(first.model.num_classes)
+    figure = figure_of_names(len(classes), x="score", y="label", legend=True)
+    labels = _names(classes, first.model.class_names)
     for report, name, colour, shape in ((first, "A", ACCENT, ""), (second, "B", COLOURS[2], "/")):
         scores = {row.label: row.score for row in report.labels}
         figure.add_bar(
-            x=[chart_text(label_name(i, names), most=20) for i in range(report.model.num_classes)],
-            y=[scores.get(i) for i in range(report.model.num_classes)], name=f"scan {name}",
+            x=[scores.get(i) for i in classes], y=labels, name=f"scan {name}", orientation="h",
             marker={"color": colour, "pattern": stripes(shape)},
-            hovertemplate=f"%{{x}}, scan {name}: %{{y:.2f}}<extra></extra>",
+            hovertemplate=f"%{{y}}, scan {name}: %{{x:.2f}}<extra></extra>",
         )
     figure.update_layout(barmode="group")
-    figure.update_yaxes(range=[0, 1.05])
+    figure.update_xaxes(range=[0, 1.05])
     return figure
+
+
+def _names(labels: Iterable[int], names: list[str]) -> list[str]:
+    return [chart_text(label_name(label, names), most=20) for label in labels]

@@ -17,6 +17,8 @@ COLOURS = (
 QUIET = "#8A96A3"
 ACCENT = COLOURS[1]
 CALM = COLOURS[0]
+PICKED = COLOURS[3]
+"""What the reader picked, which accuses nothing."""
 VERDICT_COLOURS = {
     "backdoored": "#C9485B",
     "suspicious": "#D4722B",
@@ -28,6 +30,9 @@ MASK_SCALE = (
     (0.0, "#D4722B"), (0.15, "#E9B68A"), (0.5, "#C7D3DA"), (0.85, "#7FAAD4"), (1.0, "#2C69AC"),
 )
 """Mask value 0 (did not come back) to 1 (came back)."""
+
+_NAME_HEIGHT = 18
+_TALLEST = 960  # pixels, enough for sixty names
 
 
 def stripes(shapes: object) -> dict[str, object]:
@@ -56,6 +61,18 @@ def figure_of(height: int, *, x: str = "", y: str = "", legend: bool = False) ->
     return figure
 
 
-def count_axis(figure: go.Figure, highest: int) -> None:
-    """Whole numbers on the y axis, which counts up to ``highest``."""
-    figure.update_yaxes(tickformat=",d", dtick=1 if highest <= 5 else None, rangemode="tozero")
+def figure_of_names(names: int, *, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
+    """An empty figure for lying bars, the first of ``names`` on top; it grows with them.
+
+    Where it would become too tall, Plotly writes only as many names as there is room for.
+    """
+    figure = figure_of(min(_TALLEST, 90 + _NAME_HEIGHT * names), x=x, y=y, legend=legend)
+    figure.update_xaxes(showgrid=True, rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return figure
+
+
+def count_axis(figure: go.Figure, highest: int, *, lying: bool = False) -> None:
+    """Whole numbers on the axis of the bars, which count up to ``highest``."""
+    update = figure.update_xaxes if lying else figure.update_yaxes
+    update(tickformat=",d", dtick=1 if highest <= 5 else None, rangemode="tozero")

@@ -49,13 +49,3 @@ def _flat(values: Mapping, prefix: str) -> dict[str, object]:
         else:
             found[f"{prefix}{name}"] = value
     return found
-
-
-def was_tuned(report: ScanReport) -> bool:
-    """Whether the repaired model was fine-tuned after pruning."""
-    return any(row.rule == "RNP004" for row in report.findings)
-
-
-def was_repaired(report: ScanReport) -> bool:
-    """Whether the repaired model of a scan differs from the original."""
-    return bool(report.pruned_filters) or was_tuned(report)

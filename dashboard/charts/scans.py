@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.look import VERDICT_COLOURS, count_axis, figure_of, stripes
+from dashboard.requests import is_imported
 from dashboard.wording import DISPOSITIONS, STATE_WORDS, VERDICT_SHORT, VERDICT_SIGNS
 from rnp_core import Job
 
@@ -17,8 +18,8 @@ def job_table(jobs: Sequence[Job]) -> pd.DataFrame:
     """Scans for the history table; names of scans and files are untrusted text."""
     return pd.DataFrame({
         "verdict": [_verdict(job) for job in jobs],
+        "score": [job.backdoor_score for job in jobs],  # in sight on a phone
         "name": [job.title for job in jobs],
-        "score": [job.backdoor_score for job in jobs],
         "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in jobs],
         "decision": [_decision(job) for job in jobs],
         "note": [job.disposition.note if job.disposition else "" for job in jobs],
@@ -38,12 +39,13 @@ _TRIAGED = 3  # a model of which nobody knows more than the cheap evidence
 def rank(jobs: Sequence[Job]) -> list[Job]:
     """The newest scan of each checkpoint, or its triage where there is no scan: the most urgent
     verdict first, then the highest score. What could not be decided comes before what is harmless.
+    What came as a file counts only where there is nothing of our own.
 
     Args:
         jobs: finished scans and triages, the newest first.
     """
     newest: dict[str, Job] = {}
-    for job in sorted(jobs, key=lambda job: job.kind != "scan"):
+    for job in sorted(jobs, key=lambda job: (is_imported(job), job.kind != "scan")):
         newest.setdefault(job.checkpoint_sha256, job)
     return sorted(newest.values(), key=lambda job: (
         _URGENCY.get(job.verdict or "", _TRIAGED), -(job.backdoor_score or 0.0), job.title))
@@ -54,8 +56,9 @@ def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
     return pd.DataFrame({
         "rank": range(1, len(ranked) + 1),
         "verdict": [_verdict(job) for job in ranked],
-        "model": [job.title for job in ranked],
         "score": [job.backdoor_score for job in ranked],
+        "model": [job.title for job in ranked],
+        "origin": ["imported" if is_imported(job) else "" for job in ranked],
         "suspected": [", ".join(map(str, job.suspected_target_labels)) for job in ranked],
         "decision": [_decision(job) for job in ranked],
         "scanned": pd.to_datetime([job.finished_at for job in ranked], utc=True,
@@ -65,10 +68,11 @@ def rank_table(ranked: Sequence[Job]) -> pd.DataFrame:
 
 
 def undecided(failed: Sequence[Job], ranked: Sequence[Job]) -> list[Job]:
-    """The newest failure of each checkpoint of which nothing else is known."""
+    """The newest of the jobs without a result for each checkpoint of which nothing else is
+    known."""
     known = {job.checkpoint_sha256 for job in ranked}
     found: dict[str, Job] = {}
-    for job in failed:
+    for job in sorted(failed, key=lambda job: job.created_at, reverse=True):
         if not job.checkpoint_sha256 or job.checkpoint_sha256 not in known:
             found.setdefault(job.checkpoint_sha256 or job.request.checkpoint, job)
     return list(found.values())
@@ -107,4 +111,7 @@ def _verdict(job: Job) -> str:
 
 
 def _decision(job: Job) -> str:
-    return DISPOSITIONS[job.disposition.disposition][0] if job.disposition else ""
+    if job.disposition is None:
+        return ""
+    name = DISPOSITIONS[job.disposition.disposition][0]
+    return f"{name} (imported scan)" if is_imported(job) else name

@@ -9,20 +9,31 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.requests import IMPORTED, is_imported
+from dashboard.requests import AGAIN, IMPORTED, is_imported
 from dashboard.text import plain, when
 from dashboard.views.parts import link, verdict_badge
 from dashboard.wording import DISPOSITIONS
-from rnp_core import Disposition, Job, ScanReport, ScanRequest, render_report
+from rnp_core import PRESETS, Disposition, Job, ScanReport, ScanRequest, render_report
 
-_KEPT_TAGS = ("fleet:", "repaired:")
+_KEPT_TAGS = ("fleet:", "repaired:", AGAIN)
 """Beginnings of tags that tie scans together; people do not edit them."""
 
+_LARGEST_SEED = 2**31 - 1
+_MOST_LINKS = 5
 
-def render_decisions(decisions: Sequence[Disposition]) -> None:
-    """Every decision so far, the latest first."""
+
+def render_decisions(decisions: Sequence[Disposition], *, imported: bool = False) -> None:
+    """Every decision so far, the latest first.
+
+    Args:
+        imported: whether the scan came as a file, which may have brought decisions.
+    """
     if not decisions:
         st.caption("Nobody has decided on this scan yet.")
+    elif imported:
+        st.caption("This scan came as a file. Decisions that were in it are shown as the imported "
+                   "file says; nobody has checked them, and nothing tells them from those that "
+                   "were made here.")
     for row in reversed(decisions):
         name, icon = DISPOSITIONS[row.disposition]
         note = f": {plain(row.note)}" if row.note else ""
@@ -94,12 +105,7 @@ _FORMATS = {
 def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanRequest | None:
     """Offer a scan of the repaired model; the request when the button was pressed."""
     for row in earlier:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(verdict_badge(row.verdict, row.state), width="content")
-            if row.state == "done":
-                link("compare", "Compare with the repaired model", a=job.id, b=row.id)
-            else:
-                link("live", "The scan of the repaired model", job=row.id)
+        _render_other(job, row, "the scan of the repaired model")
     clean = job.request.clean
     if clean is None or is_imported(job) or not Path(clean).exists():
         return None
@@ -108,3 +114,42 @@ def render_rescan(job: Job, repaired: Path, earlier: Sequence[Job]) -> ScanReque
         help="Runs the same scan on the repaired weights, so that you can compare the two.",
     )
     return dataclasses.replace(job.request, checkpoint=str(repaired)) if pressed else None
+
+
+def render_again(job: Job, others: Sequence[Job], *, possible: bool) -> tuple[str, int] | None:
+    """Links to scans of the same files, and a form for one more; preset and seed when its button
+    was pressed.
+
+    Args:
+        possible: whether the files are still there.
+    """
+    for row in others[:_MOST_LINKS]:
+        _render_other(job, row, f"the {row.request.preset} scan with seed {row.request.seed}")
+    if not possible:
+        return None
+    unused = 1 + max(row.request.seed for row in (job, *others))
+    with st.expander("Scan again", icon=":material/replay:"):
+        with st.form("again", border=False):
+            preset = st.segmented_control(
+                "Preset", list(PRESETS), default=job.request.preset, required=True,
+                format_func=str.capitalize,
+            )
+            seed = st.number_input(
+                "Seed", min_value=0, max_value=_LARGEST_SEED, step=1,
+                value=unused if unused <= _LARGEST_SEED else 0,
+                help="The same seed gives the same result. Two seeds that agree make a result "
+                "firmer.",
+            )
+            pressed = st.form_submit_button("Scan again", icon=":material/replay:")
+        link("scan", "Scan with other images", icon=":material/upload_file:", **{"from": "own"})
+    return (str(preset), int(seed)) if pressed else None
+
+
+def _render_other(job: Job, other: Job, name: str) -> None:
+    """Where another scan stands, with the way to it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(verdict_badge(other.verdict, other.state), width="content")
+        if other.state == "done":
+            link("compare", f"Compare with {name}", a=job.id, b=other.id)
+        else:
+            link("live", f"See {name}", job=other.id)

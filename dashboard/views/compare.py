@@ -9,10 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts import was_repaired
 from dashboard.text import label_name, number, percent, plain, size, when
 from dashboard.views.parts import job_title, link, plotly, reading, verdict_badge
-from dashboard.wording import VERDICT_SHORT
+from dashboard.wording import STATE_WORDS, VERDICT_SHORT
 from rnp_core import Job, ScanReport
 
 
@@ -32,6 +31,15 @@ def render_choice(
         st.selectbox("Scan B", list(known), format_func=name, **second)
 
 
+def render_unfinished(job: Job) -> None:
+    """For a scan of the address that has no result to compare."""
+    name, icon, _ = STATE_WORDS[job.state]
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{icon} **{job_title(job)}** is not finished ({name.lower()}), so it cannot "
+                    "be compared.")
+        link("live", "See how it stands", icon=":material/monitoring:", job=job.id)
+
+
 def render_numbers(first: ScanReport, second: ScanReport) -> None:
     """The numbers of A and B, with the change from A."""
     with st.grid(4, min_column_width=230):
@@ -45,7 +53,7 @@ def render_numbers(first: ScanReport, second: ScanReport) -> None:
 
 
 def _if_repaired(report: ScanReport, value: float | None) -> float | None:
-    return value if was_repaired(report) else None
+    return value if report.was_repaired else None
 
 
 def _if_suspected(report: ScanReport, value: float | None) -> float | None:

@@ -9,8 +9,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.requests import is_imported
 from dashboard.text import count, plain, when
 from dashboard.views.parts import job_title, link, plotly, reading, verdict_badge
+from dashboard.wording import STATE_WORDS
 from rnp_core import Job
 
 
@@ -67,11 +69,11 @@ def render_table(ranked: Sequence[Job], picked: int | None, *, key: str) -> int 
         alt="Models, the most suspicious first", row_height=38,
         height=min(680, 38 * (1 + max(1, len(ranked)))), placeholder="–",
         column_config={
-            "rank": st.column_config.NumberColumn(width=60),
-            "verdict": st.column_config.TextColumn(width=130),
+            "rank": st.column_config.NumberColumn(width=46),
+            "verdict": st.column_config.TextColumn(width=114),
             "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f",
-                                                     width=140),
-            "model": st.column_config.TextColumn(width=280),
+                                                     width=92),
+            "model": st.column_config.TextColumn(width=240),
             "suspected": st.column_config.TextColumn("suspected labels"),
             "scanned": st.column_config.DatetimeColumn("scanned, UTC", format="D MMM YYYY, HH:mm"),
             "sha256": st.column_config.TextColumn("SHA-256"),
@@ -86,9 +88,11 @@ def render_chosen(job: Job | None) -> None:
     if job is None:
         st.caption("Pick a row to look into a model.")
         return
+    facts = [plain(job.checkpoint_name, most=60), when(job.finished_at),
+             *(["imported"] if is_imported(job) else [])]
     with st.container(border=True, key="chosen", horizontal=True, vertical_alignment="center"):
         st.markdown(f"{verdict_badge(job.verdict, job.state)} **{job_title(job)}** "
-                    f":gray[{plain(job.checkpoint_name, most=60)} · {when(job.finished_at)}]")
+                    f":gray[{' · '.join(facts)}]")
         if job.kind == "scan":
             link("verdict", "Open", icon=":material/shield:", scan=job.id)
         else:
@@ -103,5 +107,5 @@ def render_failures(failed: Sequence[Job]) -> None:
     with st.expander(f"{count(len(failed), 'model')} without a verdict",
                      icon=":material/error:"):
         for job in failed[:50]:
-            link("live", job_title(job), icon=":material/error:", job=job.id)
+            link("live", job_title(job), icon=STATE_WORDS[job.state][1], job=job.id)
             st.caption(plain(job.error, most=160))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import FragmentHandledException
 
 from dashboard.text import plain
 from dashboard.views.parts import link
@@ -33,11 +34,18 @@ button[role="radio"][aria-checked="true"] p { font-weight: 600; }
 button kbd { opacity: 1 !important; }
 [data-testid="stToolbar"] div:has(> [data-testid="stMainMenu"]) { min-width: 0 !important; }
 [data-testid="stStatusWidget"] button { display: none; }
+@media (max-width: 640px) {
+  [role="radiogroup"]:has(button[role="radio"]) {
+    flex-wrap: nowrap; overflow-x: auto; scrollbar-width: thin; }
+  [role="radiogroup"] button[role="radio"] { flex: none; }
+  button[role="radio"][aria-checked="true"] { scroll-initial-target: nearest; } }
+@media (min-width: 900px) { [data-testid="stToolbar"] > div {
+  padding: 0 max(4rem, calc((100% - 1312px) / 2)); } }
 @media print { [data-testid="stHeader"], .st-key-tabs { display: none !important; } }
 </style>"""
 """Text with enough contrast where the theme has none to set (the chosen segment, captions), a menu
-that fits a phone, no "Stop" of a page that could be taken for that of a scan, and no navigation on
-paper."""
+that fits a phone, choices that stay in one row there, navigation above the column on wide screens,
+no "Stop" of a page that could be taken for that of a scan, and no navigation on paper."""
 
 PAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "scan": {"title": "Scan", "icon": ":material/radar:", "default": True, "url_path": "scan",
@@ -77,8 +85,8 @@ def guard(page: Callable[[], None]) -> None:
     """Run a page; errors become a message, never a traceback."""
     try:
         page()
-    except RnpError as error:
-        render_error(error)
+    except FragmentHandledException:  # Streamlit has told what happened in a fragment
+        raise
     except Exception as error:
         render_unexpected(error)
 
@@ -107,8 +115,12 @@ def render_error(
     )
 
 
-def render_unexpected(error: BaseException) -> bool:
-    """A message with a number that the server's log has as well; always True."""
+def render_unexpected(error: Exception) -> bool:
+    """A message with a number that the server's log has as well, or an expected error as such;
+    always True."""
+    if isinstance(error, RnpError):
+        render_error(error)
+        return True
     number = secrets.token_hex(4)
     _log.error("unexpected error %s", number, exc_info=error)
     st.error(

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
+from dashboard.requests import is_imported
 from dashboard.text import count, plain, when
 from dashboard.views.parts import job_title, link, verdict_badge
 from dashboard.wording import DISPOSITIONS, STATE_WORDS, VERDICT_SHORT
@@ -42,10 +43,10 @@ def render_table(jobs: Sequence[Job], *, key: str) -> list[int]:
         selection_mode="multi-row", alt="Scans, the newest first", row_height=38,
         height=min(640, 38 * (1 + max(1, len(jobs)))), placeholder="–",
         column_config={
-            "verdict": st.column_config.TextColumn(width=130),
+            "verdict": st.column_config.TextColumn(width=114),
             "score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f",
-                                                     width=120),
-            "name": st.column_config.TextColumn(width=260),
+                                                     width=92),
+            "name": st.column_config.TextColumn(width=240),
             "suspected": st.column_config.TextColumn("suspected labels", width=130),
             "started": st.column_config.DatetimeColumn("started, UTC", format="D MMM YYYY, HH:mm",
                                                         width=150),
@@ -96,7 +97,9 @@ def _render_one(
         if job.disposition is not None:
             name, icon = DISPOSITIONS[job.disposition.disposition]
             note = f": {plain(job.disposition.note)}" if job.disposition.note else ""
-            st.markdown(f":blue-badge[{icon} {name}] {plain(job.disposition.reviewer)}{note}")
+            origin = " :gray[imported scan]" if is_imported(job) else ""
+            st.markdown(f":blue-badge[{icon} {name}] {plain(job.disposition.reviewer)}{note}"
+                        f"{origin}")
         with st.container(horizontal=True, vertical_alignment="center"):
             if job.state == "done":
                 link("verdict", "Open", icon=":material/shield:", scan=job.id)
@@ -119,11 +122,11 @@ def _render_one(
                               args=(job.id,))
 
 
-def render_import(*, limit_megabytes: int) -> Any:
+def render_import() -> Any:
     """An uploader for a scan that was exported elsewhere; the file, or None."""
     with st.popover("Import a scan", icon=":material/unarchive:"):
         return st.file_uploader("A scan that was exported elsewhere (zip)", type=["zip"],
-                                key="import", max_upload_size=limit_megabytes)
+                                key="import")
 
 
 def render_total(shown: int, total: int) -> None:

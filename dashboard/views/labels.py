@@ -55,7 +55,8 @@ def render_curves(report: ScanReport, chosen: int) -> None:
     with left, st.container(border=True, height="stretch"):
         st.markdown("**Where the answers go while the model forgets**")
         if report.curves.unlearn_shares:
-            plotly(charts.share_curves(report.curves.unlearn_shares, names, chosen=[chosen]),
+            plotly(charts.share_curves(report.curves.unlearn_shares, names, chosen=chosen,
+                                       suspected=report.suspected_target_labels),
                    key="shares", alt="Share of answers by label while unlearning")
             reading(READING["shares"])
         else:
@@ -71,7 +72,7 @@ def render_table(report: ScanReport) -> None:
     """Everything in numbers."""
     table = charts.label_table(report)
     st.dataframe(
-        table, hide_index=True, alt="Evidence by label",
+        table, hide_index=True, alt="Evidence by label", placeholder="–",
         height="content" if len(table) <= 16 else 600,
         column_config={
             "label": None,

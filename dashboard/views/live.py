@@ -10,9 +10,9 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.text import count, duration, plain
-from dashboard.views.parts import plotly, verdict_badge
-from dashboard.wording import STAGE_ALIASES, STAGES
-from rnp_core import Job, JobEvent, seconds_left, time_left
+from dashboard.views.parts import link, plotly, reading, verdict_badge
+from dashboard.wording import FAILED_ADVICE, STAGE_ALIASES, STAGES, STATE_WORDS
+from rnp_core import FINAL_STATES, Job, JobEvent, seconds_left, time_left
 
 _ORDER = [name for name, _, _ in STAGES]
 
@@ -30,14 +30,26 @@ def render_progress(job: Job, position: int | None, events: Sequence[JobEvent]) 
     st.progress(min(1.0, max(0.0, job.fraction)), text=f"{title} · {duration(_seconds(job))}{more}")
 
 
-def render_stages(job: Job, events: Sequence[JobEvent]) -> None:
-    """All stages with what each means; the running one stands out."""
+def render_work(job: Job, events: Sequence[JobEvent], names: list[str]) -> None:
+    """Stages beside what they measured so far; nothing for a scan that ended before any."""
+    if job.state in FINAL_STATES and all(event.stage == "job" for event in events):
+        return
+    left, right = st.columns([1, 2.2], gap="large")
+    with left:
+        _render_stages(job, events)
+    with right:
+        _render_curves(events, names, later="Not measured." if job.state in FINAL_STATES
+                       else "Comes next.")
+
+
+def _render_stages(job: Job, events: Sequence[JobEvent]) -> None:
+    """All stages with what each means; the one that runs or ran last stands out."""
     skipped = _skipped(job, events)
     current = _ORDER.index(_stage(job.stage)) if _stage(job.stage) in _ORDER else -1
     latest = next((event for event in reversed(events) if event.stage != "job"), None)
     for place, (name, title, meaning) in enumerate(STAGES):
         if place < current and name in skipped:
-            st.markdown(f":gray[:material/remove: {title}, not needed]", help=meaning)
+            st.markdown(f":gray[:material/remove: {title}, {skipped[name]}]", help=meaning)
         elif job.state == "done" or place < current:
             st.markdown(f":green[:material/check_circle:] {title}", help=meaning)
         elif place == current and job.state == "running":
@@ -47,19 +59,28 @@ def render_stages(job: Job, events: Sequence[JobEvent]) -> None:
                 if latest is not None and latest.total > 0:
                     note = f" · {plain(latest.message, most=60)}" if latest.message else ""
                     st.caption(f"step {latest.step} of {latest.total}{note}")
+        elif place == current and job.state in FINAL_STATES:
+            word, icon, colour = STATE_WORDS[job.state]
+            st.markdown(f":{colour}[{icon}] **{title}**, {word.lower()}", help=meaning)
         else:
             st.markdown(f":gray[:material/radio_button_unchecked: {title}]", help=meaning)
 
 
-def _skipped(job: Job, events: Sequence[JobEvent]) -> set[str]:
-    """Stages that this scan does without."""
-    removed = any(_stage(event.stage) == "removal" for event in events)
-    samples = job.request.suspects is not None
-    return {name for name, needed in (("removal", removed), ("samples", samples)) if not needed}
+def _skipped(job: Job, events: Sequence[JobEvent]) -> dict[str, str]:
+    """Stages that this scan does or may do without, with words for that.
+
+    The samples stage reports no progress, and suspects may lie inside the checkpoint.
+    """
+    found = {}
+    if all(_stage(event.stage) != "removal" for event in events):
+        found["removal"] = "not needed"
+    if job.request.suspects is None:
+        found["samples"] = "if there are any"
+    return found
 
 
-def render_curves(events: Sequence[JobEvent], names: list[str]) -> None:
-    """What the stages measured so far; what is still to come keeps its place."""
+def _render_curves(events: Sequence[JobEvent], names: list[str], *, later: str) -> None:
+    """What the stages measured so far; where there is nothing yet, ``later`` keeps the place."""
     events = _last_attempts(events)
     shares = [event.values["shares"] for event in events if "shares" in event.values]
     with st.container(border=True):
@@ -67,8 +88,9 @@ def render_curves(events: Sequence[JobEvent], names: list[str]) -> None:
         if shares:
             plotly(charts.share_curves(shares, names), key="live-shares",  # type: ignore[arg-type]
                    alt="Share of answers by label while unlearning")
+            reading("The leading label need not be the target; the verdict weighs all evidence.")
         else:
-            _later(charts.SHARES_HEIGHT)
+            _render_nothing(later, charts.SHARES_HEIGHT)
     left, right = st.columns(2)
     with left.container(border=True):
         st.markdown("**Accuracy while unlearning**")
@@ -79,12 +101,12 @@ def render_curves(events: Sequence[JobEvent], names: list[str]) -> None:
             plotly(charts.accuracy_curve(accuracy, stop=stop), key="live-unlearn",
                    alt=f"Accuracy while unlearning, now {accuracy[-1]:.2f}")
         else:
-            _later(charts.SMALL_HEIGHT)
+            _render_nothing(later, charts.SMALL_HEIGHT)
     with right.container(border=True):
-        _render_latest(events, names)
+        _render_latest(events, names, later=later)
 
 
-def _render_latest(events: Sequence[JobEvent], names: list[str]) -> None:
+def _render_latest(events: Sequence[JobEvent], names: list[str], *, later: str) -> None:
     """Trigger sizes once there are some, before that what the masks do."""
     sizes = _lists(events, "triggers", "sizes")
     masks = _lists(events, "recover", "mask_histogram")
@@ -104,7 +126,7 @@ def _render_latest(events: Sequence[JobEvent], names: list[str]) -> None:
             plotly(charts.accuracy_curve(accuracy), key="live-recover",
                    alt=f"Accuracy while recovering, now {accuracy[-1]:.2f}")
         else:
-            _later(charts.SMALL_HEIGHT)
+            _render_nothing(later, charts.SMALL_HEIGHT)
 
 
 def _last_attempts(events: Sequence[JobEvent]) -> list[JobEvent]:
@@ -128,11 +150,11 @@ def _lists(events: Sequence[JobEvent], stage: str, name: str) -> list[list[float
     return [value for value in values if isinstance(value, list) and value]
 
 
-def _later(height: int) -> None:
-    """The place of a chart that has nothing to show yet."""
+def _render_nothing(text: str, height: int) -> None:
+    """The place of a chart that has nothing to show."""
     with st.container(height=height, border=False, vertical_alignment="center",
                       horizontal_alignment="center"):
-        st.caption("Comes next.", width="content")
+        st.caption(text, width="content")
 
 
 def render_ended(job: Job, *, on_resume: Callable[[], None]) -> None:
@@ -144,10 +166,15 @@ def render_ended(job: Job, *, on_resume: Callable[[], None]) -> None:
     }
     title, box = words[job.state]
     reason = plain(job.error, most=600) or "No reason was given."
-    more = "Finished stages are kept: go on where it stopped."
-    box(f"{reason}\n\n{more}" if job.state != "failed" else reason, title=title)
-    st.button("Go on" if job.state != "failed" else "Try again", type="primary",
-              icon=":material/play_arrow:", on_click=on_resume)
+    failed = job.state == "failed"
+    more = FAILED_ADVICE if failed else "Finished stages are kept: go on where it stopped."
+    box(f"{reason}\n\n{more}", title=title)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Try again" if failed else "Go on", type="primary",
+                  icon=":material/play_arrow:", on_click=on_resume)
+        if failed:
+            link("scan", "Scan with other files or settings", icon=":material/upload_file:",
+                 **{"from": "own"})
 
 
 def render_title(job: Job) -> None:

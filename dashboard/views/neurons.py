@@ -10,7 +10,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts import was_repaired, was_tuned
 from dashboard.text import count, percent, plain
 from dashboard.views.parts import plotly, reading
 from dashboard.wording import READING
@@ -36,7 +35,7 @@ def row_of(event: Any) -> int | None:
 def render_map(
     report: ScanReport, listed: pd.DataFrame, chosen: int | None, *, key: str
 ) -> None:
-    """Heat map of mask values; rings mark the listed filters."""
+    """Heat map of mask values; signs mark the listed filters."""
     masks = report.curves.filter_masks
     total = sum(len(values) for values in masks.values())
     with st.container(border=True):
@@ -46,9 +45,9 @@ def render_map(
             alt=f"Mask values of {total} filters in {len(masks)} layers; "
             f"{len(report.pruned_filters)} are pruned",
         )
-        circles = "Circles: pruned. " if report.pruned_filters else "No filter was pruned. "
-        st.caption(f"{circles}Squares: lowest mask values that stay. Click one to find it in the "
-                   "table, or pick a row to find it here.")
+        pruned = "▼ pruned. " if report.pruned_filters else "No filter was pruned. "
+        st.caption(f"{pruned}▽ lowest mask values that stay. Click one to find it in the table, "
+                   "or pick a row to find it here.")
 
 
 def render_table(listed: pd.DataFrame, chosen: int | None, *, key: str) -> None:
@@ -124,12 +123,12 @@ def render_filter_pictures(
 
 def render_repaired(report: ScanReport, repaired: Path | None) -> None:
     """The repaired weights as a download."""
-    if repaired is None or not was_repaired(report):
+    if repaired is None or not report.was_repaired:
         return
     st.header("The repaired model", anchor=False)
     pruned = len(report.pruned_filters)
     done = [f"{count(pruned, 'filter')} pruned"] if pruned else []
-    if was_tuned(report):
+    if report.was_tuned:
         done.append("tuned briefly on clean images with the recovered triggers under true labels")
     st.markdown(f"{', then '.join(done).capitalize()}. Same key names as your file, so it loads "
                 "strictly into the same architecture.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard.charts import was_repaired
+from dashboard.requests import is_imported
 from dashboard.text import count, label_name, percent, plain, when
 from dashboard.views.actions import render_decisions
 from dashboard.wording import VERDICTS
@@ -36,7 +36,7 @@ def render(
         _found(report, pictures)
         st.header("What to do", anchor=False)
         st.markdown(words.advice)
-        if was_repaired(report):
+        if report.was_repaired:
             accuracy = report.accuracy
             st.markdown(
                 f"A repaired copy exists. On {count(accuracy.count, 'image')} that it has not seen "
@@ -49,7 +49,7 @@ def render(
         st.markdown("\n".join(f"- {plain(text, most=400)}" for text in limits_of(report)))
         if decisions:
             st.header("Who decided what", anchor=False)
-            render_decisions(decisions)
+            render_decisions(decisions, imported=is_imported(job))
         st.caption(f"Scan {job.id} · version {plain(report.tool_version)} · "
                    f"SHA-256 {plain(report.model.sha256 or '–')}")
 

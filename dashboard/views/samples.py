@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts import Triage, was_repaired
+from dashboard.charts import Triage
 from dashboard.components.gallery import Tile, gallery
 from dashboard.text import code, count, label_name, percent, plain
 from dashboard.views.parts import plotly, reading
@@ -27,7 +27,7 @@ def render_title(found: Triage) -> None:
 
 def render_overview(report: ScanReport, found: Triage) -> None:
     """How the scores lie."""
-    reading(READING["samples" if was_repaired(report) else "samples-unlearned"])
+    reading(READING["samples" if report.was_repaired else "samples-unlearned"])
     with st.container(border=True):
         plotly(charts.suspicion_histogram(found), key="suspicion",
                alt="Distribution of the suspicion scores with the threshold")
@@ -73,7 +73,7 @@ def render_filter(
         "flagged": lambda row: row.flagged,
         "not flagged": lambda row: not row.flagged,
     }
-    if was_repaired(report):
+    if report.was_repaired:
         keep["changed"] = lambda row: row.predicted != row.predicted_repaired
     with st.container(horizontal=True, vertical_alignment="bottom"):
         which = st.segmented_control(
@@ -148,7 +148,7 @@ def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> 
         st.markdown(f"### Image {row.index} {badge}", anchors=False)
         st.markdown(f"`{code(row.id, most=120)}` · suspicion score **{row.suspicion_score:.3f}**")
         names = report.model.class_names
-        repaired = was_repaired(report)
+        repaired = report.was_repaired
         said = [
             ("Original", row.predicted), ("Unlearned", row.predicted_unlearned),
             ("Repaired", row.predicted_repaired if repaired else None),

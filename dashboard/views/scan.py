@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import charts
 from dashboard.requests import is_imported
 from dashboard.text import code, count, label_name, percent, plain, size, when
-from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES
+from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES, Listing
 from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
 from dashboard.wording import DEMO_WORDS
 from rnp_core import PRESETS, DemoModel, Job
@@ -49,13 +49,13 @@ def render_demo_cards(
 
 
 def render_file_choice(
-    name: str, *, listing: Sequence[str], kind: str, extra: Sequence[str] = (), key: str,
+    name: str, *, listing: Listing, kind: str, extra: Sequence[str] = (), key: str,
 ) -> tuple[str, Any]:
     """Where a file comes from, and which.
 
     Args:
         name: what is chosen, for labels.
-        listing: files of the server folder; empty hides that source.
+        listing: files of the server folder; that source is hidden where there are none.
         kind: "checkpoint" or "images".
         extra: further sources, chosen by their name alone.
 
@@ -64,7 +64,7 @@ def render_file_choice(
         one of ``extra`` with None.
     """
     sources = ["upload", *(["folder"] if kind == "images" else []),
-               *(["server"] if listing else []), *extra]
+               *([] if listing == Listing([]) else ["server"]), *extra]
     words = {"upload": ":material/upload: Upload", "folder": ":material/folder_open: Folder",
              "server": ":material/dns: Server folder", "demo": ":material/traffic: Demo images",
              "none": "None", "inside": ":material/inventory_2: From the checkpoint"}
@@ -86,8 +86,13 @@ def render_file_choice(
             type=list(PICTURE_SUFFIXES), accept_multiple_files="directory", key=f"{key}-folder",
         )
     if source == "server":
-        return source, st.selectbox(f"{name} in the server folder", listing, index=None,
-                                    placeholder="Pick one", key=f"{key}-server")
+        picked = st.selectbox(f"{name} in the server folder", listing.names, index=None,
+                              placeholder="Pick one", key=f"{key}-server")
+        if not listing.is_whole:
+            st.caption(f"The folder is too large to list all of it: {len(listing.names):,} entries "
+                       "are shown. Start the dashboard with a smaller --models folder for the "
+                       "others.")
+        return source, picked
     return source, None
 
 
@@ -121,7 +126,6 @@ def _facts(found: Mapping[str, Any]) -> None:
     guess = found["architecture"]
     shown = [
         ("Format", f"{plain(found['format'])}, {size(found['size_bytes'])}"),
-        ("SHA-256", f"`{found['sha256'][:16]}…`"),
         ("Layout", plain(found["layout"] or "–")),
         ("Tensors", f"{len(found['tensors']):,}"),
     ]
@@ -133,6 +137,9 @@ def _facts(found: Mapping[str, Any]) -> None:
         shown.append(("Architecture", f"not recognised: {plain(guess['miss'])}"))
     for name, text in shown:
         st.markdown(f":gray[{name}]  \n{text}")
+    with st.container(gap="xxsmall"):
+        st.markdown(":gray[SHA-256]")
+        st.code(found["sha256"], language=None, wrap_lines=True)
 
 
 def _imports(names: Sequence[str]) -> None:
@@ -189,6 +196,15 @@ def render_image_preview(found: Mapping[str, Any]) -> None:
         if missing:
             names = ", ".join(label_name(i, found["class_names"]) for i in missing[:8])
             reading(f"No image of: {plain(names)}")
+
+
+def render_no_preview(reason: str) -> None:
+    """The clean images could not be tried, which a scan may do without."""
+    st.warning(
+        f"{plain(reason, most=600)}\n\nA scan has more time and memory and reads the images "
+        "again, so you can start it all the same.",
+        title="There is no preview of the clean images", icon=":material/warning:",
+    )
 
 
 def _counts_alt(found: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def render_title(report: ScanReport, row: TriggerRow) -> None:
     st.header(f"Trigger for {name}", anchor=False)
     reading(READING["triggers"])
     grid = st.grid(3, min_column_width=150)
-    grid.metric("Kind", row.kind, border=True, help=KINDS.get(row.kind, ""))
+    grid.metric("Kind", plain(row.kind), border=True, help=KINDS.get(row.kind, ""))
     grid.metric("Flip rate, original", percent(row.flip_rate), border=True,
                 help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
                 f"(size of the trigger: {number(row.norm, 1)}).")

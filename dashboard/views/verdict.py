@@ -7,16 +7,21 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts import was_repaired
 from dashboard.requests import is_imported
 from dashboard.text import count, duration, label_name, number, percent, plain, when
 from dashboard.views.parts import findings, job_title, link, plotly, reading, verdict_badge
-from dashboard.wording import READING, VERDICTS
+from dashboard.wording import READING, SEVERITIES, VERDICTS
 from rnp_core import Job, ScanReport
+
+_STYLE = """<style>
+.st-key-headline h1, .st-key-suspect h3 { padding: 0 0 0.5rem; }
+</style>"""
+"""Less space around the headings, so that the verdict fits the first screen."""
 
 
 def render_name(job: Job) -> None:
     """Which scan this is, above its tabs."""
+    st.html(_STYLE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{job_title(job)}**", width="content")
         st.markdown(verdict_badge(job.verdict, job.state), width="content")
@@ -30,7 +35,7 @@ def render_headline(
 ) -> None:
     """Verdict, reason, advice, and where the score lies among ``known`` ones."""
     words = VERDICTS[report.verdict]
-    with st.container(border=True, gap="small", height="stretch"):
+    with st.container(border=True, gap="small", height="stretch", key="headline"):
         st.markdown(f"# :{words.colour}[{words.icon} {words.title}]", anchors=False)
         st.markdown(f"{words.meaning} {words.advice}")
         st.markdown(f"**Why:** {plain(report.verdict_reason, most=600)}")
@@ -38,12 +43,24 @@ def render_headline(
             _render_calibration(report, known)
         else:
             reading("There is no score, because the stages that it rests on gave nothing.")
-        st.caption(
-            f"{plain(report.model.file_name or job.title, most=80)} · "
-            f"{plain(report.model.architecture)} · {report.model.num_classes} classes · "
-            f"scanned {when(report.created_at)} in "
-            f"{duration(sum(stage.seconds for stage in report.stages))}"
-        )
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(_file_badge(report), width="content")
+            st.caption(
+                f"{plain(report.model.file_name or job.title, most=80)} · "
+                f"{plain(report.model.architecture)} · {report.model.num_classes} classes · "
+                f"scanned {when(report.created_at)} in "
+                f"{duration(sum(stage.seconds for stage in report.stages))}", width="content",
+            )
+
+
+def _file_badge(report: ScanReport) -> str:
+    """What the file itself told, in a few words."""
+    found = [severity for severity, stage, _ in charts.finding_rows(report) if stage == "file"]
+    if not found:
+        return ":green-badge[:material/check: file: nothing unusual]"
+    icon, colour = SEVERITIES.get(found[0], SEVERITIES["info"])
+    worst = found[0] if len(found) == 1 else f"the worst {found[0]}"
+    return f":{colour}-badge[{icon} file: {count(len(found), 'finding')}, {worst}]"
 
 
 def render_numbers(report: ScanReport) -> None:
@@ -60,7 +77,7 @@ def render_numbers(report: ScanReport) -> None:
         help=f"On {count(accuracy.count, 'held-out clean image')}; 95% interval "
         f"{_interval(accuracy.interval_before)}.",
     )
-    if not was_repaired(report):
+    if not report.was_repaired:
         ratios = [row.norm_ratio for row in report.labels if row.norm_ratio is not None]
         grid.metric("Smallest trigger ratio", number(min(ratios, default=None)), border=True,
                           height="stretch", help="Size of the smallest trigger of any label over "
@@ -112,7 +129,7 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
         pictures: the image as it is and with the trigger, PNG; empty where there is none.
     """
     names = report.model.class_names
-    with st.container(border=True, gap="small", height="stretch"):
+    with st.container(border=True, gap="small", height="stretch", key="suspect"):
         if report.suspected_target_labels:
             st.caption("Suspected target label")
             st.markdown(f"### {plain(label_name(report.suspected_target_labels[0], names))}",

@@ -52,8 +52,15 @@ def add_scan(
     return job_id
 
 
-def begin(engine: JobEngine, job_id: str, **values: float) -> None:
+def begin(
+    engine: JobEngine, job_id: str, *, stage: str = "recover", **values: float | list[float]
+) -> None:
     """Make a waiting job one that somebody runs, with ``values`` in its latest report."""
     store = engine._store
     assert store.take(job_id, "somebody", "elsewhere")
-    record_events(store, job_id, [(time.time(), Progress("recover", 9, 30, "", values))])
+    record_events(store, job_id, [(time.time(), Progress(stage, 9, 30, "", values))])
+
+
+def fail(engine: JobEngine, job_id: str, error: str) -> None:
+    """End a job of :func:`begin` without a result."""
+    assert engine._store.finish(job_id, "failed", owner="somebody", error=error)

@@ -6,13 +6,16 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import dashboard
 from dashboard import charts
+from dashboard.charts.look import ACCENT
 from dashboard.wording import VERDICTS
+from rnp_core.report import FilterRow
 from tests.dashboard.folders import NAMES, TARGET, clean_report, failed_report, make_report
 
 CONFIG = Path(dashboard.__file__).parent / ".streamlit" / "config.toml"
@@ -57,10 +60,46 @@ def test_text_colours_can_be_read(mode: str) -> None:
 
 
 def test_the_suspected_label_leads_the_curves() -> None:
-    figure = charts.share_curves(make_report().curves.unlearn_shares, NAMES, chosen=[TARGET])
-    named = [trace for trace in figure.data if trace.name]
+    shares = make_report().curves.unlearn_shares
+    named = _named(charts.share_curves(shares, NAMES, suspected=[TARGET], chosen=0))
+    assert [trace.name for trace in named[:2]] == ["2 (no entry)", "0 (stop)"]
+    assert named[0].line.color == ACCENT != named[1].line.color
+    assert named[0].line.width == named[1].line.width > named[2].line.width
+
+
+def test_a_label_that_only_leads_is_not_accused() -> None:
+    named = _named(charts.share_curves(make_report().curves.unlearn_shares, NAMES))
     assert named[0].name == "2 (no entry)"
-    assert named[0].line.width > named[1].line.width
+    assert len({trace.line.width for trace in named}) == 1
+    assert len({(trace.line.color, trace.line.dash) for trace in named}) == len(named)
+    assert ACCENT not in {trace.line.color for trace in named}
+
+
+def _named(figure: Any) -> list[Any]:
+    return [trace for trace in figure.data if trace.name]
+
+
+def test_a_picked_label_does_not_look_suspected() -> None:
+    (bars,) = charts.label_ratios(make_report(), 0).data
+    looks = list(zip(bars.marker.color, bars.marker.pattern.shape, strict=True))
+    assert looks[TARGET] == (ACCENT, "/") and looks.count((ACCENT, "/")) == 1
+    assert looks[0] not in (looks[TARGET], looks[1])
+
+
+@pytest.mark.parametrize("classes", [2, 43, 1000])
+def test_bars_of_labels_lie_and_grow_with_the_classes(classes: int) -> None:
+    names = [f"a class with a rather long name {i}" for i in range(classes)]
+    rates = [0.5] * classes
+    figures = (charts.class_counts([3] * classes, names), charts.flip_rates(rates, rates, names),
+               charts.trigger_sizes(rates, names))
+    for figure in figures:
+        assert all(trace.orientation == "h" for trace in figure.data)
+        assert min(960, 14 * classes) <= figure.layout.height <= 960
+
+
+def test_the_smallest_trigger_differs_by_more_than_its_colour() -> None:
+    (bars,) = charts.trigger_sizes([3.0, 1.0, 2.0], NAMES).data
+    assert list(bars.marker.pattern.shape) == ["", "/", ""]
 
 
 @pytest.mark.parametrize("report", [make_report(), clean_report(), failed_report()])
@@ -83,9 +122,21 @@ def test_pruned_filters_come_first_and_are_marked() -> None:
     assert table["outcome"].tolist() == ["pruned"] + ["kept"] * (len(table) - 1)
     assert table["mask value"].iloc[1:].is_monotonic_increasing
     figure = charts.mask_map(report, table, 0)
-    heat, rings = figure.data
+    heat, marks = figure.data
     assert np.asarray(heat.z, float).shape == (3, 24)
-    assert len(rings.x) == len(table) and rings.marker.size[0] > rings.marker.size[1]
+    assert len(marks.x) == len(table) and marks.marker.size[0] > marks.marker.size[1]
+
+
+def test_few_marks_where_filters_are_many() -> None:
+    base = make_report()
+    masks = {"wide": [0.0] + [0.5] * 511}
+    pruned = [FilterRow("wide", 0, 0.0, 1.0)]
+    report = dataclasses.replace(base, pruned_filters=pruned,
+                                 curves=dataclasses.replace(base.curves, filter_masks=masks))
+    table = charts.filter_table(report)
+    marks = charts.mask_map(report, table, 40).data[1]
+    assert 5 < len(marks.x) < 20 < len(table)
+    assert marks.customdata[0] == 0 and marks.customdata[-1] == 40
 
 
 def test_the_map_keeps_ragged_layers_empty() -> None:
@@ -135,7 +186,7 @@ def test_class_names_are_no_markup_in_charts() -> None:
     names = ["<b>x</b>"] * len(NAMES)
     report = dataclasses.replace(base, model=dataclasses.replace(base.model, class_names=names))
     figure = charts.label_ratios(report, None)
-    assert all("<b>" not in str(text) for text in figure.data[0].x)
+    assert all("&lt;b&gt;" in text for text in figure.data[0].y)
 
 
 def test_charts_import_no_streamlit() -> None:

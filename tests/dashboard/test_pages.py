@@ -5,18 +5,28 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts
+from dashboard import cache, charts
 from dashboard.requests import demo_request
-from dashboard.wording import TABS, VERDICTS
-from rnp_core import JobEngine, ScanRequest, find_demo
+from dashboard.views import live
+from dashboard.wording import FAILED_ADVICE, TABS, VERDICTS
+from rnp_core import (
+    DataError,
+    IsolationError,
+    Job,
+    JobEngine,
+    JobError,
+    ScanRequest,
+    find_demo,
+)
 from rnp_core import report as r
 from tests.dashboard.conftest import Page
 from tests.dashboard.folders import make_report, write_folder
-from tests.dashboard.homes import add_scan, begin
+from tests.dashboard.homes import add_scan, begin, fail
 from tests.helpers.hostile_report import HOSTILE_NAMES
 
 
@@ -25,6 +35,10 @@ def words(test: AppTest) -> str:
     kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "info",
              "success", "text")
     return "\n".join(str(item.value) for kind in kinds for item in getattr(test, kind))
+
+
+def links(test: AppTest) -> list[str]:
+    return [item.label for item in test.page_link]
 
 
 def fine(test: AppTest) -> AppTest:
@@ -51,6 +65,59 @@ def test_the_own_model_asks_for_a_file_first(page: Page) -> None:
     test = fine(page("scan", **{"from": "own"}))
     assert test.button(key="start").disabled
     assert "Choose a model first." in words(test)
+
+
+@pytest.fixture
+def own(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The page of the own model with a file of the server folder, which nobody looks into."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("model.pt", "clean.npz"):
+        (folder / name).touch()
+    monkeypatch.setenv("RNP_MODELS", str(folder))
+    monkeypatch.setattr(cache, "triage", lambda path, stamp: {
+        "file_name": "model.pt", "sha256": "3" * 64, "refusal": None, "findings": [],
+        "globals": [], "architecture": None, "format": "zip", "size_bytes": 9, "layout": "",
+        "tensors": [],
+    })
+    test = page("scan", **{"from": "own"})
+    test.segmented_control(key="model-source").set_value("server").run()
+    return test.selectbox(key="model-server").set_value("model.pt").run()
+
+
+def test_a_digest_is_shown_whole(own: AppTest) -> None:
+    assert "3" * 64 in [item.value for item in fine(own).code]
+
+
+def test_a_preview_that_takes_too_long_is_no_obstacle(
+    own: AppTest, engine: JobEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does anybody wait for it twice."""
+    asked = []
+
+    def out_of_time(task: str, payload: dict[str, Any]) -> dict[str, Any]:
+        asked.append(payload["request"]["clean"])
+        raise IsolationError("the time limit of 120 s was reached", reason="time")
+
+    monkeypatch.setattr(cache, "_child", out_of_time)
+    own.segmented_control(key="clean-source").set_value("server").run()
+    own.selectbox(key="clean-server").set_value("clean.npz").run()
+    assert "the time limit of 120 s" in words(fine(own))
+    own.button(key="start").click().run()
+    assert len(asked) == 1 and len(engine.jobs()) == 1
+
+
+def test_images_inside_the_checkpoint_are_looked_at_too(
+    own: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_there(task: str, payload: dict[str, Any]) -> dict[str, Any]:
+        assert payload["request"]["clean"] is None
+        raise DataError("the checkpoint brings none")
+
+    monkeypatch.setattr(cache, "_child", none_there)
+    own.segmented_control(key="clean-source").set_value("inside").run()
+    assert "the checkpoint brings none" in words(fine(own))
+    assert own.button(key="start").disabled
 
 
 @pytest.mark.parametrize("name", ["live", "verdict", "history", "compare", "fleet"])
@@ -83,6 +150,69 @@ def test_a_cancelled_scan_can_go_on(page: Page, engine: JobEngine) -> None:
     assert "cancelled" in words(test)
     next(b for b in test.button if b.label == "Go on").click().run()
     assert engine.job(job).state == "queued"
+
+
+def test_a_failed_scan_keeps_what_it_did(page: Page, engine: JobEngine) -> None:
+    job = engine.submit(demo_request(find_demo("patch-vgg")))
+    begin(engine, job, stage="unlearn", accuracy=0.5, shares=[0.2, 0.8])
+    fail(engine, job, "the process ended")
+    test = fine(page("live", job=job))
+    shown = words(test)
+    assert "the process ended" in shown and FAILED_ADVICE in shown
+    assert "**Unlearn**, failed" in shown and "Not measured." in shown
+    assert len(test.get("plotly_chart")) == 2
+    next(b for b in test.button if b.label == "Try again").click().run()
+    assert engine.job(job).state == "queued"
+
+
+def test_a_scan_that_failed_at_once_shows_no_stages(page: Page, engine: JobEngine) -> None:
+    job = engine.submit(demo_request(find_demo("patch-vgg")))
+    engine.cancel(job)
+    assert "Unlearn" not in words(fine(page("live", job=job)))
+
+
+def test_suspects_may_lie_inside_the_checkpoint(page: Page, engine: JobEngine) -> None:
+    request = dataclasses.replace(demo_request(find_demo("patch-vgg")), suspects=None)
+    job = engine.submit(request)
+    begin(engine, job, stage="attributions")
+    shown = words(fine(page("live", job=job)))
+    assert "Remove, not needed" in shown and "Check your images, if there are any" in shown
+
+
+def test_a_watched_scan_may_be_deleted_elsewhere(
+    page: Page, engine: JobEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [engine.job(engine.submit(demo_request(find_demo("patch-vgg"))))]
+
+    def once(job_id: str) -> Job:
+        if not found:
+            raise JobError("no such job")
+        return found.pop()
+
+    monkeypatch.setattr(engine, "job", once)
+    assert "There is no such scan" in words(fine(page("live", job=found[0].id)))
+
+
+def test_an_error_in_a_fragment_is_told_once(
+    page: Page, engine: JobEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(live, "render_progress", fails)
+    test = page("live", job=engine.submit(demo_request(find_demo("patch-vgg"))))
+    assert len(test.exception) == 1 and "went wrong" not in words(test)
+
+
+def test_an_expected_error_of_a_fragment_is_told_as_such() -> None:
+    def script() -> None:
+        from dashboard.views.frame import render_unexpected
+        from rnp_core import DataError
+
+        render_unexpected(DataError("no such image"))
+
+    shown = words(AppTest.from_function(script).run())
+    assert "no such image" in shown and "server's log" not in shown
 
 
 @pytest.mark.parametrize("name", ["backdoored", "clean", "failed"])
@@ -201,6 +331,48 @@ def test_a_decision_is_kept(page: Page, scans: dict[str, str], engine: JobEngine
     assert "Ada" in words(fine(test))
 
 
+def test_decisions_that_came_with_a_file_are_marked(
+    page: Page, run_folders: dict[str, Path], engine: JobEngine
+) -> None:
+    shown = {}
+    for tags in ((), ("imported",)):
+        job = add_scan(engine, run_folders["clean"], title="A scan", tags=tags)
+        engine.set_disposition(job, "confirmed", reviewer="Ada")
+        shown[tags] = words(fine(page("verdict", scan=job)))
+    assert "as the imported file says" in shown["imported",]
+    assert "as the imported file says" not in shown[()]
+    decisions = fine(page("history")).dataframe[0].value["decision"]
+    assert sorted(decisions) == ["Confirmed", "Confirmed (imported scan)"]
+
+
+def test_a_scan_is_repeated_with_another_preset_and_seed(
+    page: Page, engine: JobEngine, run_folders: dict[str, Path]
+) -> None:
+    request = demo_request(find_demo("patch-vgg"))
+    first = add_scan(engine, run_folders["backdoored"], title="Again", request=request)
+    test = fine(page("verdict", scan=first))
+    assert next(item for item in test.number_input if item.label == "Seed").value == 1
+    next(item for item in test.segmented_control if item.label == "Preset").set_value("thorough")
+    next(b for b in test.button if b.label == "Scan again").click().run()
+    (second,) = engine.jobs(state="queued")
+    assert (second.request.preset, second.request.seed) == ("thorough", 1)
+    assert second.request.clean == request.clean and second.title == "Again"
+    test = fine(page("verdict", scan=first))
+    assert "See the thorough scan with seed 1" in links(test)
+    assert next(item for item in test.number_input if item.label == "Seed").value == 2
+    assert next(item for item in test.multiselect if item.label == "Tags").value == []
+
+
+def test_scans_of_the_same_files_lead_to_their_comparison(
+    page: Page, engine: JobEngine, run_folders: dict[str, Path]
+) -> None:
+    scans = [add_scan(engine, run_folders["clean"], title="Again", seed=seed, tags=("again:1",))
+             for seed in (3, 4)]
+    for job, other in zip(scans, (4, 3), strict=True):
+        test = fine(page("verdict", scan=job))
+        assert f"Compare with the standard scan with seed {other}" in links(test)
+
+
 def test_the_request_of_an_imported_scan_is_never_followed(
     page: Page, engine: JobEngine, tmp_path: Path
 ) -> None:
@@ -212,7 +384,8 @@ def test_the_request_of_an_imported_scan_is_never_followed(
     request = ScanRequest(**paths, out="run", arch=f"{tmp_path / 'code.py'}:build")
     ours = add_scan(engine, folder, title="Ours", request=request)
     theirs = add_scan(engine, folder, title="Theirs", request=request, tags=("imported",))
-    for tab, label in (("summary", "Scan the repaired model"), ("samples", "Which pixels decided?"),
+    for tab, label in (("summary", "Scan the repaired model"), ("summary", "Scan again"),
+                       ("samples", "Which pixels decided?"),
                        ("triggers", "What do the models say?")):
         shown = {}
         for job in (ours, theirs):
@@ -238,6 +411,39 @@ def test_the_history_finds_by_text_verdict_and_decision(
 def test_two_scans_side_by_side(page: Page, scans: dict[str, str]) -> None:
     shown = words(fine(page("compare", a=scans["backdoored"], b=scans["clean"])))
     assert "The backdoored one" in shown and "The clean one" in shown
+
+
+def test_an_unfinished_scan_is_not_compared(
+    page: Page, scans: dict[str, str], engine: JobEngine
+) -> None:
+    job = engine.submit(demo_request(find_demo("patch-vgg")), title="The next one")
+    test = fine(page("compare", a=job, b=scans["clean"]))
+    assert "The next one** is not finished (waiting)" in words(test)
+    assert "See how it stands" in links(test)
+
+
+def test_a_scan_of_our_own_is_ranked_before_an_imported_one(
+    page: Page, run_folders: dict[str, Path], engine: JobEngine
+) -> None:
+    for title, name, sha256, tags in (
+        ("Ours", "backdoored", "a", ()), ("Theirs", "clean", "a", ("imported",)),
+        ("Theirs alone", "clean", "b", ("imported",)),
+    ):
+        add_scan(engine, run_folders[name], title=title, sha256=sha256 * 64, tags=tags)
+    table = fine(page("fleet")).dataframe[0].value
+    assert table["model"].tolist() == ["Ours", "Theirs alone"]
+    assert table["origin"].tolist() == ["", "imported"]
+
+
+def test_models_without_a_result_are_counted(
+    page: Page, scans: dict[str, str], engine: JobEngine
+) -> None:
+    engine.cancel(engine.submit(demo_request(find_demo("patch-vgg"))))
+    failed = engine.submit(demo_request(find_demo("patch")))
+    begin(engine, failed)
+    fail(engine, failed, "")
+    numbers = {metric.label: metric.value for metric in fine(page("fleet")).metric}
+    assert numbers["Models"] == "5" and numbers["Undecided or failed"] == "3"
 
 
 def test_the_fleet_is_ranked(page: Page, scans: dict[str, str]) -> None:
@@ -303,12 +509,10 @@ def test_a_damaged_report_is_an_error_without_a_traceback(
 def test_an_unexpected_error_shows_a_number_only(
     page: Page, scans: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dashboard import cache
-
-    def fail(folder: Path) -> None:
+    def no_run(folder: Path) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(cache, "run", fail)
+    monkeypatch.setattr(cache, "run", no_run)
     test = page("verdict", scan=scans["clean"])
     assert not test.exception
     assert "server's log" in words(test) and "secret" not in words(test)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dashboard import text
+from dashboard.requests import command
+from rnp_core import RnpError, ScanRequest, cli
 from tests.helpers.hostile_report import HOSTILE_NAMES
 
 
@@ -51,3 +57,28 @@ def test_labels_have_their_names() -> None:
 def test_nouns_follow_their_number() -> None:
     assert text.count(1, "filter") == "1 filter"
     assert text.count(1200, "class", "classes") == "1,200 classes"
+
+
+def test_the_command_line_of_a_scan_keeps_every_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ScanRequest(
+        "a model.pt", "clean.zip", "run", suspects="suspects.npz", arch="resnet18-cifar",
+        num_classes=3, class_names=("stop", "no entry", "yield"), normalization="half",
+        mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), preset="thorough", seed=7, repair=False,
+        device="cpu", precision="float32", threads=2, limits=("images.image_pixels=50e6",),
+        force=True,
+    )
+    for field in dataclasses.fields(ScanRequest):
+        assert getattr(asked, field.name) != field.default, f"{field.name} is not tried here"
+    found: list[ScanRequest] = []
+
+    def keep(request: ScanRequest, *_: Any) -> None:
+        found.append(request)
+        raise RnpError("not to be run")
+
+    monkeypatch.setattr(cli, "_recorded", keep)
+    monkeypatch.chdir(tmp_path)
+    Path("NAMES_FILE").write_text("\n".join(asked.class_names or ()), encoding="utf-8")
+    cli.main(shlex.split(command(asked))[1:])
+    assert found == [dataclasses.replace(asked, out="NEW_FOLDER", force=False)]

@@ -49,7 +49,7 @@ def test_the_same_upload_twice_is_one_file(tmp_path: Path) -> None:
 
 def test_a_folder_becomes_an_archive_of_class_folders(tmp_path: Path) -> None:
     files = [("signs/stop/1.png", b"1"), ("signs/../../yield/2.png", b"2")]
-    path = uploads.store_folder(files, tmp_path)
+    path = uploads.store_folder(files, tmp_path, most_megabytes=1)
     names = zipfile.ZipFile(path).namelist()
     assert "stop/1.png" in names
     assert all(".." not in name.split("/") and not name.startswith("/") for name in names)
@@ -57,7 +57,15 @@ def test_a_folder_becomes_an_archive_of_class_folders(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a folder with pictures"):
-        uploads.store_folder([], tmp_path)
+        uploads.store_folder([], tmp_path, most_megabytes=1)
+
+
+def test_a_folder_is_bounded_as_a_whole(tmp_path: Path) -> None:
+    half = bytes(1 << 19)
+    uploads.store_folder([("a/1.png", half), ("a/2.png", half)], tmp_path, most_megabytes=1)
+    with pytest.raises(DataError, match="at most 1 MB, its pictures have 2 MB together"):
+        uploads.store_folder([("a/1.png", half), ("a/2.png", half + b"0")], tmp_path,
+                             most_megabytes=1)
 
 
 @pytest.fixture
@@ -74,8 +82,15 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_the_server_folder_lists_its_own_files(models: Path) -> None:
-    assert uploads.listing(models, uploads.CHECKPOINT_SUFFIXES) == ["a.pt", "deep/b.safetensors"]
-    assert uploads.listing(None, uploads.CHECKPOINT_SUFFIXES) == []
+    found = uploads.listing(models, uploads.CHECKPOINT_SUFFIXES)
+    assert found == uploads.Listing(["a.pt", "deep/b.safetensors"])
+    assert uploads.listing(None, uploads.CHECKPOINT_SUFFIXES) == uploads.Listing([])
+
+
+def test_a_list_that_stops_early_says_so(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_MOST_LISTED", 1)
+    found = uploads.listing(models, uploads.CHECKPOINT_SUFFIXES)
+    assert found == uploads.Listing(["a.pt"], is_whole=False)
 
 
 def test_files_of_the_server_folder_may_be_used(models: Path) -> None:

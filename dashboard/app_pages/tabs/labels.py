@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dashboard import state
 from dashboard.views import frame, labels
-from rnp_core import Job
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RunFolder
 
 
 def show(job: Job, run: RunFolder) -> None:

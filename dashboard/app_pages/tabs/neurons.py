@@ -8,8 +8,7 @@ from dashboard import charts, state
 from dashboard.maps import filter_pictures
 from dashboard.views import frame, neurons
 from dashboard.wording import READING
-from rnp_core import Job, ScanReport
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RunFolder, ScanReport
 
 
 def show(job: Job, run: RunFolder) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dashboard import cache
 from dashboard.app_pages.tabs.summary import preview
 from dashboard.views import plain
-from rnp_core import Job
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RunFolder
 
 
 def show(job: Job, run: RunFolder) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dashboard.views import reproduce
-from rnp_core import Job
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RunFolder
 
 
 def show(job: Job, run: RunFolder) -> None:

@@ -13,8 +13,7 @@ from dashboard.maps import Maps, repaired_path, stored_maps
 from dashboard.pictures import png
 from dashboard.requests import has_files
 from dashboard.views import frame, maps, samples
-from rnp_core import Job, RnpError, SampleRow
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RnpError, RunFolder, SampleRow
 
 _PER_PAGE = 60
 _COLUMNS = 12

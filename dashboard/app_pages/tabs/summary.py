@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import streamlit as st
 
 from dashboard import cache, state
-from dashboard.charts import was_repaired
-from dashboard.paste import stored_trigger
 from dashboard.pictures import clearest, png, split_strip
+from dashboard.requests import again_tag, has_files, is_imported
 from dashboard.views import actions, verdict
-from rnp_core import Job, calibration_scores
-from rnp_core.run_reader import RunFolder
+from rnp_core import Job, RunFolder, calibration_scores, stored_trigger
 
 _MIN_SIDE = 192
 
@@ -32,6 +32,7 @@ def show(job: Job, run: RunFolder) -> None:
         verdict.render_findings(report)
     with right:
         _decision(job)
+        _again(job)
         _take_away(job, run)
 
 
@@ -65,7 +66,7 @@ def preview(run: RunFolder) -> list[bytes]:
 def _decision(job: Job) -> None:
     engine = cache.engine()
     st.subheader("Decision", anchor=False)
-    actions.render_decisions(engine.dispositions(job.id))
+    actions.render_decisions(engine.dispositions(job.id), imported=is_imported(job))
     actions.render_decision_form(
         name=state.reviewer(),
         name_is_fixed=state.signed_in(),
@@ -87,10 +88,23 @@ def _decide(job: Job, decision: str, reviewer: str, note: str) -> None:
     )
 
 
+def _again(job: Job) -> None:
+    engine = cache.engine()
+    tag = again_tag(job)
+    others = [row for row in engine.jobs(tag=tag) if row.id != job.id and not is_imported(row)]
+    chosen = actions.render_again(job, others, possible=has_files(job))
+    if chosen is not None:
+        preset, seed = chosen
+        request = dataclasses.replace(job.request, preset=preset, seed=seed)
+        new = engine.submit(request, title=job.title, tags=(tag,))
+        engine.add_tags(job.id, [tag])
+        state.go("live", job=new)
+
+
 def _take_away(job: Job, run: RunFolder) -> None:
     st.subheader("Take it with you", anchor=False)
     repaired = run.path(run.report.files.get("repaired_model"))
-    if not was_repaired(run.report):
+    if not run.report.was_repaired:
         repaired = None
     actions.render_downloads(job, run.report, repaired)
     if repaired is not None:

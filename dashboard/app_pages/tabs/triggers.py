@@ -7,12 +7,19 @@ import streamlit as st
 
 from dashboard import cache, state
 from dashboard.maps import repaired_path, stored_maps
-from dashboard.paste import StoredTrigger, stored_trigger
-from dashboard.pictures import difference, open_picture, png, shrink, split_strip
+from dashboard.pictures import difference, png, shrink, split_strip
 from dashboard.requests import has_files
 from dashboard.views import frame, maps, triggers
-from rnp_core import DataError, Job, RnpError, TriggerRow
-from rnp_core.run_reader import RunFolder
+from rnp_core import (
+    DataError,
+    Job,
+    RnpError,
+    RunFolder,
+    StoredTrigger,
+    TriggerRow,
+    open_picture,
+    stored_trigger,
+)
 
 _EXAMPLES = 8
 _MIN_SIDE = 256
