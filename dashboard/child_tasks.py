@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dashboard.pictures import open_picture, sprite_sheet
+from dashboard.pictures import sprite_sheet
 from rnp_core import (
     DataError,
     OnProgress,
@@ -24,6 +24,7 @@ from rnp_core import (
     draw_attributions,
     load_checkpoint,
     load_request,
+    open_picture,
 )
 
 PER_CLASS = 3

@@ -6,9 +6,10 @@ import streamlit as st
 
 from dashboard.components.slider import compare_slider
 from dashboard.maps import Maps
-from dashboard.pictures import difference, open_picture, png
+from dashboard.pictures import difference, png
 from dashboard.views.parts import reading
 from dashboard.wording import METHODS, READING
+from rnp_core import open_picture
 
 
 def render_maps(maps: Maps, *, key: str) -> None:
