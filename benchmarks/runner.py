@@ -8,6 +8,7 @@ done and tries again what failed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import SETTINGS_NAME, record, record_environment
-from benchmarks.methods import Method, find_methods, method_settings
+from benchmarks.methods import OURS, Method, find_methods, method_settings
 from benchmarks.rows import ROWS_NAME, Row, RowKey, append_row, read_rows
 from benchmarks.subjects import BenchmarkSubject
 from benchmarks.tasks import TaskLimits, prepare, run_method
@@ -27,6 +28,7 @@ PRELOADED = ["torch", "torch._dynamo", "benchmarks.tasks"]
 """Modules that take seconds to import, once for all processes where the system forks them. The
 second is what the first optimiser of a process asks for."""
 
+_ROOT = Path(__file__).resolve().parents[1]
 _GRACE = 10.0  # seconds that a process has to end after its last word
 
 
@@ -135,11 +137,23 @@ def plan_cells(
         methods = find_methods(grid.methods, budget=grid.budget, preset=grid.preset, seed=seed)
         for clean_count in grid.counts:
             for method in methods:
-                settings = record(out / SETTINGS_NAME, method_settings(method))
+                settings = record(
+                    out / SETTINGS_NAME, {**method_settings(method), "code": _code_of(method)}
+                )
                 for subject in subjects:
                     blank = _blank(grid, subject, method, clean_count, seed)
                     blank = dataclasses.replace(blank, environment=environment, settings=settings)
                     yield Cell(subject, method.name, method.rows, grid, blank)
+
+
+def _code_of(method: Method) -> str:
+    """Digest of the code that decides what a method finds: rows of other code are no longer
+    done."""
+    folder = _ROOT / ("rnp_core" if method.name.startswith(OURS) else "benchmarks/baselines")
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _blank(

@@ -192,7 +192,7 @@ def _scan(
     even = torch.full((suspect.num_classes,), 1 / suspect.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
     clock.expect(expected(share=float(shares.max())))
-    batch_statistics = bool(unlearned and unlearned.used_batch_statistics)
+    batch_statistics = bool(unlearned and unlearned.used_batch_statistics and unlearned.collapsed)
     margins = log.run(
         "margins",
         lambda: margins_of_all(

@@ -130,7 +130,7 @@ def invert(
     sources_of = seen.to(device)
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels), device=device).unsqueeze(1).expand(-1, batch)  # (L, B)
-    pools = [torch.nonzero(defense_set.labels != label).flatten() for label in labels]
+    pools = [_pool(defense_set.labels, label) for label in labels]
     if any(len(pool) == 0 for pool in pools):
         raise DataError("expected images of at least two classes, got one class")
     if start:
@@ -141,7 +141,7 @@ def invert(
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=family.learning_rate, betas=(0.5, 0.9))
-    weight = torch.full((count,), family.initial_weight, device=device)
+    weight = torch.full((count,), family.initial_weight(model.input_shape), device=device)
     flips = torch.zeros(count, device=device)
     best_size = torch.full((count,), float("inf"), device=device)
     best = [parameter.detach().clone() for parameter in parameters]
@@ -183,6 +183,15 @@ def invert(
     for kept, parameter in zip(best, parameters, strict=True):
         kept[failed] = parameter.detach()[failed]
     return _collect(network, defense_set, seen, labels, kind, [kept.cpu() for kept in best])
+
+
+def _pool(labels: Tensor, target: int) -> Tensor:
+    """Indices of images of other classes; those of rare classes repeat, so that every class is
+    drawn about as often."""
+    others = torch.nonzero(labels != target).flatten()
+    counts = torch.bincount(labels[others])
+    repeats = (counts.max() / counts.clamp_min(1)).round().long() if len(others) else counts
+    return others.repeat_interleave(repeats[labels[others]])
 
 
 def trigger_loss(logits: Tensor, targets: Tensor, sources: Tensor) -> Tensor:

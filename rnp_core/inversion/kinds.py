@@ -16,8 +16,10 @@ class TriggerKind(Protocol):
     """A family of triggers, batched over labels: L labels are inverted at once."""
 
     name: str
-    initial_weight: float  # of the size in the loss
     learning_rate: float  # of Adam
+
+    def initial_weight(self, shape: tuple[int, int, int]) -> float:
+        """Weight of the size in the loss at first, for images of ``shape`` (C, H, W)."""
 
     def start(
         self, labels: int, shape: tuple[int, int, int], generator: torch.Generator
@@ -46,8 +48,11 @@ class PatchKind:
     """
 
     name = "patch"
-    initial_weight = 0.003
     learning_rate = 0.5
+
+    def initial_weight(self, shape: tuple[int, int, int]) -> float:
+        """See :class:`TriggerKind`; less for large images, whose masks sum up to more."""
+        return 0.003 * min(1.0, 32 * 32 / (shape[1] * shape[2]))
 
     def start(
         self, labels: int, shape: tuple[int, int, int], generator: torch.Generator
@@ -80,8 +85,11 @@ class AdditiveKind:
     the image range."""
 
     name = "additive"
-    initial_weight = 0.03
     learning_rate = 0.01
+
+    def initial_weight(self, shape: tuple[int, int, int]) -> float:
+        """See :class:`TriggerKind`."""
+        return 0.03
 
     def start(
         self, labels: int, shape: tuple[int, int, int], generator: torch.Generator
@@ -113,9 +121,12 @@ class WarpKind:
     in percent of the image side."""
 
     name = "warp"
-    initial_weight = 0.03
     learning_rate = 0.3
     control_points = 5
+
+    def initial_weight(self, shape: tuple[int, int, int]) -> float:
+        """See :class:`TriggerKind`."""
+        return 0.03
 
     def start(
         self, labels: int, shape: tuple[int, int, int], generator: torch.Generator

@@ -87,8 +87,8 @@ class LabelEvidence:
             chance, given as many starts each as this one had; above 0 is unusual.
         margin_ratio: its largest margin / the median of the labels; NaN where margins were not
             looked for, or for too few labels.
-        agreement: log of how much less likely than an even chance it is that kinds of evidence
-            which come about independently have their extreme at this label; 0 where they have not.
+        agreement: ln(K / 2), K being 20 at most, for each further kind of evidence that points at
+            the label of the largest unlearned share; 0 for all others, and without BatchNorm.
         score: chance that the label is a target, by the logistic model; [0, 1].
     """
 
@@ -176,9 +176,9 @@ def weigh_labels(
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
     agreed = (
-        _agreement_with_shares(unlearned_shares, triggers.get("patch", ()), sureness, weights)
+        _agreement(unlearned_shares, triggers.get("patch", ()), sureness, weights)
         if used_batch_statistics
-        else _agreement_of_sizes_and_margins(ratios, sureness)
+        else {}
     )
 
     evidence = []
@@ -217,8 +217,7 @@ def label_score(
     logit = weights.bias + weights.outlier * row.size_outlier
     logit += share_weight * (row.unlearned_share - 1 / count)
     if math.isfinite(row.margin_ratio):  # an ordinary margin takes nothing back
-        excess = math.log(row.margin_ratio) - MARGIN_SPREAD * largest_normal(count)
-        logit += weights.margin * max(0.0, excess)
+        logit += weights.margin * max(0.0, _margin_excess(row.margin_ratio, count))
     logit += weights.agreement * row.agreement
     return 1 / (1 + math.exp(-logit))
 
@@ -228,53 +227,36 @@ def largest_normal(count: int) -> float:
     return math.sqrt(2 * math.log(count))
 
 
-def _agreement_with_shares(
+def _agreement(
     unlearned_shares: Tensor,
     patches: Sequence[RecoveredTrigger],
     sureness: np.ndarray,
     weights: ScoreWeights,
 ) -> dict[int, float]:
-    """What it says that the label with the largest unlearned share has the smallest patch, the
-    largest margin, or both.
+    """What it says that the label with the largest unlearned share has the smallest patch, a
+    margin larger than any by chance, or both.
 
-    Each comes about independently, so that on innocent models a second kind points at the same
-    label in about one of K. Only the first patch of each label counts, since the label of the
-    largest share gets more.
+    On innocent models a second kind points at the same label in about one of K. Sizes and margins
+    that agree with each other but not with the shares say little: classes of a data set have both
+    in common. Only the first patch of each label counts, since the label of the largest share gets
+    more.
     """
+    count = len(unlearned_shares)
     first: dict[int, float] = {}
     for patch in patches:
         first.setdefault(patch.label, effective_size(patch, min_flip_rate=weights.min_flip_rate))
     label = int(unlearned_shares.argmax())
     compared = len(first) >= COMPARED_AT_LEAST
     smallest = compared and label == min(first, key=lambda label: first[label])
-    kinds = int(smallest) + int(_is_largest(sureness, label))
-    return {label: kinds * _surprise(len(unlearned_shares))}
+    surest = np.isfinite(sureness[label]) and sureness[label] == np.nanmax(sureness)
+    surest = surest and _margin_excess(float(sureness[label]), count) > 0
+    kinds = int(smallest) + int(surest)
+    return {label: kinds * math.log(min(count, _AGREEMENT_UP_TO) / 2)}
 
 
-def _agreement_of_sizes_and_margins(
-    ratios: Mapping[str, np.ndarray], sureness: np.ndarray
-) -> dict[int, float]:
-    """The label that has both the smallest trigger of any kind and the largest margin, with what
-    that says; for networks on which unlearning tells little.
-
-    A kind that was tried for few labels, the leading ones, agrees more easily.
-    """
-    tried = {kind: np.isfinite(values).sum() for kind, values in ratios.items()}
-    smallest = {kind: float(np.nanmin(ratios[kind])) for kind, number in tried.items() if number}
-    if not smallest:
-        return {}
-    kind = min(smallest, key=lambda kind: smallest[kind])
-    label = int(np.nanargmin(ratios[kind]))
-    return {label: _surprise(int(tried[kind]))} if _is_largest(sureness, label) else {}
-
-
-def _is_largest(values: np.ndarray, place: int) -> bool:
-    return bool(np.isfinite(values[place]) and values[place] == np.nanmax(values))
-
-
-def _surprise(labels: int) -> float:
-    """Log of the odds against agreeing by chance on one of so many labels, with 2 for even odds."""
-    return math.log(max(1.0, min(labels, _AGREEMENT_UP_TO) / 2))
+def _margin_excess(ratio: float, count: int) -> float:
+    """Log of a margin ratio above what the largest of ``count`` innocent labels has by chance."""
+    return math.log(ratio) - MARGIN_SPREAD * largest_normal(count)
 
 
 def margin_ratios(margins: Tensor) -> np.ndarray:

@@ -147,7 +147,7 @@ def unlearn(
         shares=torch.stack(shares),
         accuracy=torch.tensor(accuracy),
         distance=torch.tensor(distance),
-        unlearned_shares=class_shares(unlearned, images, config.batch_size),
+        unlearned_shares=class_shares(unlearned, images, defense_set.labels, config.batch_size),
         collapsed=collapsed,
         used_batch_statistics=use_batch_statistics(unlearned),
     )
@@ -171,10 +171,13 @@ def _batch_norms(model: SuspectModel) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 @torch.no_grad()
-def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor:
+def class_shares(
+    model: SuspectModel, images: Tensor, labels: Tensor, batch_size: int
+) -> Tensor:
     """Share of ``images`` that ``model`` predicts as each class, ``(K,)``, in the model's mode.
 
-    Running statistics are left as they are.
+    Every class of ``labels`` ``(N,)`` counts the same, however many images it has. Running
+    statistics are left as they are.
     """
     probe = model.copy()
     if any(norm.training for norm in _batch_norms(model)):
@@ -183,7 +186,9 @@ def class_shares(model: SuspectModel, images: Tensor, batch_size: int) -> Tensor
     if len(batches) > 1 and len(batches[-1]) == 1:  # one image has no batch statistics
         batches[-2:] = [torch.cat(batches[-2:])]
     predicted = torch.cat([probe(batch).argmax(1) for batch in batches]).cpu()
-    return torch.bincount(predicted, minlength=model.num_classes) / len(images)
+    counts = torch.bincount(labels)
+    weights = 1 / (counts[labels] * (counts > 0).sum()).double()
+    return torch.bincount(predicted, weights, minlength=model.num_classes).float()
 
 
 @torch.no_grad()

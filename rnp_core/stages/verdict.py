@@ -15,7 +15,7 @@ from rnp_core.stages.target_label import (
     suspected_target_labels,
 )
 
-DECISIVE_STAGES = ("unlearn", "triggers", "target label")
+DECISIVE_STAGES = ("unlearn", "margins", "triggers", "target label")
 """A verdict without one of these is inconclusive unless the others accuse the model."""
 
 _GOOD_ENOUGH = 0.3  # share of the way from chance to 1 that the clean accuracy must reach

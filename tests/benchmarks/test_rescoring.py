@@ -47,8 +47,9 @@ def test_each_term_is_taken_out_of_the_score(used: bool) -> None:
     row = backdoored(used_batch_statistics=used)
     found = {new.method.removeprefix("ours-"): new for new in rescore([row])}
     assert set(found) == set(TERMS)
-    for term in ("no-share", "no-size", "no-margin", "no-agreement"):
+    for term in ("no-share", "no-size", "no-margin"):
         assert found[term].score < row.score
+    assert (found["no-agreement"].score < row.score) == used
     assert found["no-universal"].score == pytest.approx(row.score)
     assert found["no-universal"].first_label_right and found["no-universal"].targets_found
     assert found["margin-alone"].score < 0.5 and found["margin-alone"].verdict == "no_evidence"

@@ -142,6 +142,23 @@ def test_the_grid_runs_isolated_goes_on_and_tries_failures_again(
     assert {row.settings for row in rows} == set(read_records(out / SETTINGS_NAME))
 
 
+def test_rows_of_other_code_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid("small", ("ours", "strip"), counts=(40,), threads=1, limits=TINY)
+    subject = tiny_subject(tmp_path)
+
+    def settings() -> list[str]:
+        return [cell.blank.settings for cell in plan_cells(grid, [subject], tmp_path, "e")]
+
+    before = settings()
+    assert before == settings()
+    (tmp_path / "rnp_core").mkdir()
+    (tmp_path / "rnp_core" / "changed.py").write_text("")
+    monkeypatch.setattr(runner, "_ROOT", tmp_path)
+    assert all(old != new for old, new in zip(before, settings(), strict=True))
+
+
 def test_a_run_beyond_its_time_is_ended_and_becomes_a_row(tmp_path: Path) -> None:
     grid = Grid("small", methods=("strip",), counts=(40,), time_limit=0.0, threads=1, limits=TINY)
     (cell,) = plan_cells(grid, [tiny_subject(tmp_path)], tmp_path, "e")

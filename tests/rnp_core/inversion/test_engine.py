@@ -13,6 +13,7 @@ from rnp_core.inversion import (
     KINDS,
     InversionConfig,
     RecoveredTrigger,
+    engine,
     flip_rate,
     invert,
     trigger_hits,
@@ -169,3 +170,11 @@ def test_a_started_inversion_goes_on_from_its_trigger() -> None:
     assert further.flip_rate >= first.flip_rate
     with pytest.raises(ConfigError, match="expected starts of kind additive"):
         invert(model, SET, [TARGET], kind="additive", start=[first])
+
+
+def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 4 + [2] * 38 + [3] * 5)
+    pool = engine._pool(labels, 3)
+    assert torch.bincount(labels[pool]).tolist() == [40, 40, 38]
+    even = torch.arange(4).repeat(11)[:43]
+    assert torch.equal(engine._pool(even, 0), torch.nonzero(even != 0).flatten())

@@ -126,3 +126,10 @@ def test_a_constant_warp_moves_a_ramp_by_percent_of_the_side() -> None:
     expected = (ramp + 0.1).clamp(0, 1)
     torch.testing.assert_close(WarpKind().apply([control], ramp), expected, atol=1e-5, rtol=0)
     assert float(WarpKind().size([control])) == pytest.approx(10.0)
+
+
+def test_the_size_of_a_patch_counts_less_in_large_images() -> None:
+    patch = KINDS["patch"]
+    small, large = patch.initial_weight((3, 32, 32)), patch.initial_weight((3, 224, 224))
+    assert large == pytest.approx(small / 49)
+    assert patch.initial_weight((1, 28, 28)) == small

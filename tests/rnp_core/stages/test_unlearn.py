@@ -146,9 +146,17 @@ def test_class_shares_leave_running_statistics_alone(training: bool) -> None:
     if training:
         use_batch_statistics(model)
     before = {name: values.clone() for name, values in model.named_buffers()}
-    shares = class_shares(model, SET.images, 16)
+    shares = class_shares(model, SET.images, SET.labels, 16)
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.05 if training else 1e-6)
     assert all(torch.equal(values, before[name]) for name, values in model.named_buffers())
+
+
+def test_every_class_counts_the_same_in_the_shares() -> None:
+    model = planted_model()
+    rows = torch.cat([torch.nonzero(SET.labels == 0).flatten()[:12],
+                      *(torch.nonzero(SET.labels == k).flatten()[:3] for k in (1, 2))])
+    shares = class_shares(model, SET.images[rows], SET.labels[rows], 16)
+    assert shares.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
 
 
 def test_a_last_batch_of_one_image_has_no_statistics_of_its_own() -> None:

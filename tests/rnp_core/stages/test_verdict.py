@@ -22,7 +22,6 @@ from rnp_core.stages.verdict import DECISIVE_STAGES, Judgement, judge
 
 DONE = [StageRow(name, "done", 1.0) for name in DECISIVE_STAGES]
 EVEN = torch.full((4,), 0.25)
-EVEN_TEN = torch.full((10,), 0.1)
 
 
 def trigger(
@@ -242,40 +241,30 @@ def test_a_label_on_which_shares_and_sizes_agree_scores_higher() -> None:
     assert logit(again, 4) < logit([trigger(4, 1.0), *other], 4)
 
 
-def sure_of(label: int, count: int = 10) -> torch.Tensor:
-    """Margins of which that of ``label`` is the largest, by too little to say something itself."""
-    return torch.where(torch.arange(count) == label, 10.5, 10.0)
+def sure_of(label: int, largest: float = 17.0) -> torch.Tensor:
+    """Margins of ten labels of which that of ``label`` is the largest."""
+    return torch.where(torch.arange(10) == label, largest, 10.0)
 
 
 @pytest.mark.parametrize(
-    ("largest_share", "smallest", "surest", "expected"),
-    [(4, 4, 4, 2 * math.log(5)), (4, 4, 5, math.log(5)), (4, 5, 4, math.log(5)), (5, 4, 4, 0.0)],
+    ("largest_share", "smallest", "margins", "expected"),
+    [
+        (4, 4, sure_of(4), 2 * math.log(5)),
+        (4, 4, sure_of(5), math.log(5)),
+        (4, 5, sure_of(4), math.log(5)),
+        (4, 5, sure_of(4, largest=15.0), 0.0),  # as large as chance makes one of ten
+        (5, 4, sure_of(4), 0.0),
+        (4, 5, None, 0.0),
+    ],
 )
 def test_sizes_and_margins_agree_with_the_largest_share(
-    largest_share: int, smallest: int, surest: int, expected: float
+    largest_share: int, smallest: int, margins: torch.Tensor | None, expected: float
 ) -> None:
     shares = torch.full((10,), 0.08)
     shares[largest_share] = 0.28
-    found = [trigger(label, 12.0 if label == smallest else 20.0) for label in range(10)]
-    rows = weigh_labels(shares, {"patch": found}, margins=sure_of(surest))
+    found = {"patch": [trigger(k, 12.0 if k == smallest else 20.0) for k in range(10)]}
+    rows = weigh_labels(shares, found, margins=margins)
     assert max(row.agreement for row in rows) == pytest.approx(expected)
-    assert all(row.agreement == 0 for row in rows if row.label != 4)
-
-
-def test_sizes_and_margins_agree_without_batch_norm() -> None:
-    found = {
-        "patch": [trigger(label, 20.0) for label in range(10)],
-        "warp": [trigger(label, 8.0 if label == 4 else 20.0, kind="warp") for label in range(3, 9)],
-    }
-
-    def agreement(found: dict[str, list[RecoveredTrigger]], surest: int) -> list[float]:
-        rows = weigh_labels(
-            EVEN_TEN, found, margins=sure_of(surest), used_batch_statistics=False
-        )
-        return [row.agreement for row in rows if row.agreement]
-
-    assert agreement(found, 4) == [pytest.approx(math.log(6 / 2))]  # six labels had a warp
-    assert agreement(found, 5) == []
-    alone = {"patch": [trigger(label, 8.0 if label == 4 else 20.0) for label in range(10)]}
-    assert agreement(alone, 4) == [pytest.approx(math.log(10 / 2))]
-    assert weigh_labels(EVEN_TEN, {}, margins=sure_of(4), used_batch_statistics=False)
+    assert all(row.agreement == 0 for row in rows if row.label != largest_share)
+    without = weigh_labels(shares, found, margins=margins, used_batch_statistics=False)
+    assert all(row.agreement == 0 for row in without)
