@@ -6,7 +6,7 @@
 
 Networks have random convolutions and a last layer that is fitted to the classes, so that they get
 synthetic images right without training: cost depends on shapes, not on what was learned. Every scan
-is made to accuse its most suspicious label, so that removal is part of it, and looks for more kinds
+is made to accuse its most suspicious label, and that alone, so that removal is part of it, and looks for more kinds
 of triggers, as no label of such a network stands out: a long way through a scan. Two cases are
 trained for a moment on images of which some have a white square and its label, and scanned as
 anything is. Each case runs in a process of its own, with at least one clean image a class.
@@ -186,7 +186,8 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
     config = dataclasses.replace(preset_config("standard"), precision=case.precision)
     if not case.backdoored:
-        config = dataclasses.replace(config, suspicious_score=1e-9)
+        one_label = dataclasses.replace(config.weights, universal_bias=-100)
+        config = dataclasses.replace(config, suspicious_score=1e-9, weights=one_label)
     counter = FlopCounterMode(display=False)
     start = time.perf_counter()
     if count_operations:

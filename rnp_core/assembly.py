@@ -15,7 +15,7 @@ from rnp_core.architectures.plain import image_shape
 from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
-from rnp_core.metrics import above_chance, clean_accuracy, predict
+from rnp_core.metrics import above_chance, clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -294,8 +294,13 @@ def check_shape(model: SuspectModel, images: Tensor, which: str) -> None:
         raise DataError(f"expected {which} images of shape {wanted}, that of the model, got {got}")
 
 
-def check_labels(model: SuspectModel, defense_set: DefenseSet) -> str | None:
+def check_labels(
+    model: SuspectModel, defense_set: DefenseSet, predicted: Tensor
+) -> str | None:
     """A sentence when the labels do not fit the model, else None.
+
+    Args:
+        predicted: ``(N,)`` classes that ``model`` gives the clean images.
 
     Raises:
         DataError: when a label is outside the classes.
@@ -310,7 +315,6 @@ def check_labels(model: SuspectModel, defense_set: DefenseSet) -> str | None:
     with torch.no_grad():
         if not torch.isfinite(model(defense_set.images[:64])).all():
             raise ModelError("the model gives NaN or infinite outputs on the clean images")
-    predicted = predict(model, defense_set.images)
     accuracy = float((predicted == defense_set.labels).float().mean())
     if accuracy >= above_chance(_DOUBTFUL, model.num_classes):
         return None

@@ -153,14 +153,15 @@ def _scan(
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
     if suspects is not None:
         check_shape(suspect, suspects.images, "suspect")
-    warning = check_labels(suspect, defense_set)
-    findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
     compared = min(images_at_once(suspect, _COMPARED), len(defense_set))
     suspect = accelerate(
         suspect,  # compared on images of all classes, which files list one after the other
         defense_set.images[torch.linspace(0, len(defense_set) - 1, compared).long()],
         mixed_precision=None if config.precision == "auto" else False,
     )
+    predicted = predict(suspect, defense_set.images)
+    warning = check_labels(suspect, defense_set, predicted)
+    findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
     config = _with_fitting_batches(config, suspect)
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
     clock = ScanClock(on_progress)
@@ -236,7 +237,7 @@ def _scan(
         else None
     )
     names = [suspect.class_name(label) for label in range(suspect.num_classes)]
-    right = predict(suspect, defense_set.images) == defense_set.labels
+    right = predicted == defense_set.labels
     judgement = judge(
         labels,
         names,

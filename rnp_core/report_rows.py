@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.evidence_pictures import draw_trigger
+from rnp_core.fold import fold_batch_norms
 from rnp_core.images import class_counts, content_sha256
 from rnp_core.inversion import RecoveredTrigger, flips
 from rnp_core.metrics import predict, wilson_interval
@@ -118,6 +119,9 @@ def trigger_rows(
         triggers: at most one for each label and kind.
         repaired: None when nothing was removed, so that the flip rates stay.
     """
+    model = fold_batch_norms(model, held_out.images[:2])
+    if repaired is not None:
+        repaired = fold_batch_norms(repaired, held_out.images[:2])
     rows = []
     for trigger in triggers:
         paths = draw_trigger(trigger, held_out, pictures)

@@ -6,6 +6,7 @@ trigger works and lowered while it does not (Neural Cleanse, Wang et al., S&P 20
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,7 @@ def invert(
     *,
     kind: str = "patch",
     start: Sequence[RecoveredTrigger] = (),
+    check: bool = True,
     config: InversionConfig = InversionConfig(),
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[RecoveredTrigger, ...]:
@@ -106,6 +108,7 @@ def invert(
             class, wherever to.
         kind: a name in ``rnp_core.inversion.kinds.KINDS``.
         start: triggers of this kind to go on from, one for each label; random ones when empty.
+        check: False leaves out how many images the finished triggers flip, which becomes NaN.
 
     Returns:
         One trigger per label, in the order of ``labels``.
@@ -126,7 +129,8 @@ def invert(
     generator = torch.Generator().manual_seed(config.seed)
     network = fold_batch_norms(model, defense_set.images[:2])
     device, pixels = model.device, defense_set.images.to(model.device)
-    seen = predict(network, defense_set.images)
+    aimless = ANY_LABEL in labels  # other labels need no prediction
+    seen = predict(network, defense_set.images) if aimless else defense_set.labels
     sources_of = seen.to(device)
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels), device=device).unsqueeze(1).expand(-1, batch)  # (L, B)
@@ -182,7 +186,8 @@ def invert(
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):
         kept[failed] = parameter.detach()[failed]
-    return _collect(network, defense_set, seen, labels, kind, [kept.cpu() for kept in best])
+    best = [kept.cpu() for kept in best]
+    return _collect(network, defense_set, seen, labels, kind, best, check=check)
 
 
 def _pool(labels: Tensor, target: int) -> Tensor:
@@ -229,6 +234,8 @@ def _collect(
     labels: Sequence[int],
     kind: str,
     parameters: list[Tensor],
+    *,
+    check: bool,
 ) -> tuple[RecoveredTrigger, ...]:
     family = KINDS[kind]
     sizes = family.size(parameters)
@@ -236,17 +243,20 @@ def _collect(
     triggers = []
     for row, label in enumerate(labels):
         own = [parameter[row : row + 1].clone() for parameter in parameters]
-        others = torch.nonzero(defense_set.labels != label).flatten()
-        count = min(_CHECKED, len(others))
-        others = others[torch.linspace(0, len(others) - 1, count).long()]
-        triggered = family.apply(own, defense_set.images[others].unsqueeze(0))[0]
-        reached = trigger_hits(predict(network, triggered), label, seen[others])
+        rate = math.nan
+        if check:
+            others = torch.nonzero(defense_set.labels != label).flatten()
+            count = min(_CHECKED, len(others))
+            others = others[torch.linspace(0, len(others) - 1, count).long()]
+            triggered = family.apply(own, defense_set.images[others].unsqueeze(0))[0]
+            reached = trigger_hits(predict(network, triggered), label, seen[others])
+            rate = float(reached.float().mean())
         triggers.append(
             RecoveredTrigger(
                 label=label,
                 kind=kind,
                 size=float(sizes[row]),
-                flip_rate=float(reached.float().mean()),
+                flip_rate=rate,
                 trigger_mask=masks[row],
                 trigger_pattern=patterns[row],
                 parameters=own,

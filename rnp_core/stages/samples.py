@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import ConfigError, ModelError
+from rnp_core.fold import fold_batch_norms
 from rnp_core.metrics import clean_threshold, predict_probabilities
 from rnp_core.model import SuspectModel
 
@@ -80,8 +81,10 @@ def score_samples(
     if repaired is None and unlearned is None:
         raise ConfigError("expected a repaired or an unlearned model to compare with, got neither")
     basis: Basis = "unlearned" if repaired is None else "repaired"
-    other = (unlearned if repaired is None else repaired).copy()  # type: ignore[union-attr]
-    model = model.copy()
+    other = unlearned if repaired is None else repaired
+    assert other is not None
+    model = fold_batch_norms(model, clean.images[:2])
+    other = fold_batch_norms(other, clean.images[:2])
     clean_scores, _, _ = _compare(model, other, clean.images, basis)
     scores, predicted, predicted_other = _compare(model, other, suspects.images, basis)
     threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))

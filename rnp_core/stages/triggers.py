@@ -104,8 +104,14 @@ def recover_triggers(
     screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
         short = screening(config)
-        screened = invert(
-            model, defense_set, labels, kind="patch", config=short, on_progress=on_progress
+        screened = invert(  # compared by their sizes alone
+            model,
+            defense_set,
+            labels,
+            kind="patch",
+            check=False,
+            config=short,
+            on_progress=on_progress,
         )
         smallest = [t.label for t in sorted(screened, key=lambda t: t.size)]
         first = list(dict.fromkeys([*leaders[:2], *smallest[: SCREENED_FROM // 2]]))
@@ -164,11 +170,14 @@ def strengthen(
     """Train recovered triggers on until they flip nearly every image, in half the steps again.
 
     Returns:
-        One for each of ``triggers``, in their order; the old one where the new one flips less.
+        One for each of ``triggers``, in their order; the old one where the new one flips no more.
     """
     settings = strengthening(config)
     stronger = []
     for old in triggers:
+        if old.flip_rate == 1:
+            stronger.append(old)
+            continue
         (new,) = invert(
             model,
             defense_set,

@@ -22,8 +22,8 @@ from rnp_core.assembly import (
 )
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
-from rnp_core.metrics import clean_accuracy
-from rnp_core.model import Normalization
+from rnp_core.metrics import clean_accuracy, predict
+from rnp_core.model import Normalization, SuspectModel
 from rnp_core.stages.filter_mask import find_maskable_layers
 from tests.helpers.models import CLASSES, QuadrantMlp, QuadrantNet, Wrapped, planted_model
 from tests.helpers.sets import quadrant_set
@@ -331,6 +331,10 @@ def test_images_of_another_size_than_the_model_are_refused() -> None:
         as_suspect_model(planted_model(), larger)
 
 
+def doubts(model: SuspectModel, defense_set: DefenseSet) -> str | None:
+    return check_labels(model, defense_set, predict(model, defense_set.images))
+
+
 @pytest.mark.parametrize(("classes", "right", "doubted"), [(2, 55, True), (2, 70, False)])
 def test_chance_counts_when_there_are_few_classes(
     classes: int, right: int, doubted: bool
@@ -342,7 +346,7 @@ def test_chance_counts_when_there_are_few_classes(
     with torch.no_grad():
         network[1].weight.copy_(torch.tensor([[-1.0] * 4, [1.0] * 4]))
         network[1].bias.copy_(torch.tensor([2.0, -2.0]))
-    found = check_labels(as_suspect_model(network, DefenseSet(images, labels)),
+    found = doubts(as_suspect_model(network, DefenseSet(images, labels)),
                          DefenseSet(images, labels))
     assert (found is not None) == doubted
 
@@ -365,17 +369,17 @@ def test_a_suspect_model_that_miscounts_its_classes_is_refused() -> None:
 
 
 def test_fitting_labels_need_no_words() -> None:
-    assert check_labels(planted_model(), SET) is None
+    assert doubts(planted_model(), SET) is None
 
 
 def test_labels_outside_the_classes_are_refused() -> None:
     with pytest.raises(DataError, match="expected labels below 4.*got 9"):
-        check_labels(planted_model(), DefenseSet(SET.images, SET.labels * 3))
+        doubts(planted_model(), DefenseSet(SET.images, SET.labels * 3))
 
 
 def test_another_class_order_is_named() -> None:
     turned = DefenseSet(SET.images, (SET.labels + 1) % CLASSES)
-    sentence = check_labels(planted_model(), turned)
+    sentence = doubts(planted_model(), turned)
     assert sentence is not None
     assert "gets 0% of the clean images right" in sentence
     assert "100% fit after relabelling 0->3, 1->0, 2->1, 3->2" in sentence
@@ -383,7 +387,7 @@ def test_another_class_order_is_named() -> None:
 
 def test_random_labels_suggest_no_order() -> None:
     shuffled = SET.labels[torch.randperm(len(SET), generator=torch.Generator().manual_seed(0))]
-    sentence = check_labels(planted_model(), DefenseSet(SET.images, shuffled))
+    sentence = doubts(planted_model(), DefenseSet(SET.images, shuffled))
     assert sentence is None or "relabelling" not in sentence
 
 
@@ -402,7 +406,7 @@ class _Table(nn.Module):
 def _sentence(labels: Tensor, said: Tensor, classes: int) -> str:
     images = torch.linspace(0, 1, len(said)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     defense_set = DefenseSet(images, labels)
-    sentence = check_labels(as_suspect_model(_Table(said, classes), defense_set), defense_set)
+    sentence = doubts(as_suspect_model(_Table(said, classes), defense_set), defense_set)
     assert sentence is not None
     return sentence
 
@@ -425,4 +429,4 @@ def test_outputs_that_are_not_finite_are_refused() -> None:
     model = planted_model()
     model.network.head.bias.data[:] = float("nan")  # type: ignore[union-attr, index]
     with pytest.raises(ModelError, match="NaN or infinite outputs"):
-        check_labels(model, SET)
+        doubts(model, SET)

@@ -178,3 +178,10 @@ def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
     assert torch.bincount(labels[pool]).tolist() == [40, 40, 38]
     even = torch.arange(4).repeat(11)[:43]
     assert torch.equal(engine._pool(even, 0), torch.nonzero(even != 0).flatten())
+
+
+def test_an_unchecked_trigger_is_the_same_but_for_its_flip_rate() -> None:
+    config = InversionConfig(steps=5, batch_size=4)
+    (checked,) = invert(planted_model(), SET, [0], config=config)
+    (unchecked,) = invert(planted_model(), SET, [0], check=False, config=config)
+    assert unchecked.size == checked.size and unchecked.flip_rate != unchecked.flip_rate
