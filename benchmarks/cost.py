@@ -6,10 +6,11 @@
 
 Networks have random convolutions and a last layer that is fitted to the classes, so that they get
 synthetic images right without training: cost depends on shapes, not on what was learned. Every scan
-is made to accuse its most suspicious label, and that alone, so that removal is part of it, and looks for more kinds
-of triggers, as no label of such a network stands out: a long way through a scan. Two cases are
-trained for a moment on images of which some have a white square and its label, and scanned as
-anything is. Each case runs in a process of its own, with at least one clean image a class.
+is made to accuse its most suspicious label, and that alone, so that removal is part of it, and
+looks for more kinds of triggers, as no label of such a network stands out: a long way through a
+scan. Two cases are trained for a moment on images of which some have a white square and its label,
+and scanned as anything is. Each case runs in a process of its own, with at least one clean image a
+class.
 """
 
 from __future__ import annotations
