@@ -57,7 +57,7 @@ TITLES: Mapping[str, str] = {
     "rnp-0.70": "RNP, threshold 0.70",
     "rnp-drop": "RNP, accuracy drop at most 1 point",
     "nc": "Neural Cleanse",
-    "nc-same-budget": "Neural Cleanse, as many images as ours",
+    "nc-same-budget": "Neural Cleanse, as many images as our first round",
     "fine-tuning": "fine-tuning",
     "anp": "ANP, threshold 0.2",
     "anp-drop": "ANP, accuracy drop at most 1 point",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from benchmarks.metrics import (
     estimate,
     is_backdoored,
     is_clean,
+    per_model,
+    truth_by_model,
 )
 from benchmarks.rescoring import TERMS, rescore
 from benchmarks.rows import Row
@@ -24,7 +27,11 @@ MAIN_COUNT = 500
 """Clean images of the targets."""
 
 REPORTED = ("report", "shared")
-"""Splits that no setting was chosen on, and the shared checkpoints."""
+"""What the tables are made of: the halves that settings were not fitted to, and the shared
+checkpoints. docs/results.md says what was looked at all the same."""
+
+SCORE_RANGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
+"""Ends of the ranges of scores that are counted; accusations begin at 0.5 and 0.8."""
 
 _STANDARD_BUDGETS = ("paper", "standard")
 
@@ -57,6 +64,7 @@ def summarise(
             for count in counts
         },
         "methods": {name: _figures(part) for name, part in _by(at_main, row_label).items()},
+        "reliability": _reliability(ours),
         "differences": _differences(at_main),
         "ablations": _ablations([*at_main, *rescore(ours)]),
         "by_part_and_split": {
@@ -130,6 +138,23 @@ def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _reliability(rows: Sequence[Row]) -> dict[str, Any]:
+    """How many models of each range of scores are backdoored, and the Brier score (Brier, 1950):
+    the mean of (score - truth) squared, 0.25 for one who always says one half."""
+    truth = truth_by_model(rows)
+    scores = {name: s for name, s in per_model(rows, BY_NAME["verdict_auroc"]).items()
+              if name in truth}  # fmt: skip
+    if not scores:
+        return {"brier": None, "bins": []}
+    bins = []
+    for low, high in itertools.pairwise(SCORE_RANGES):
+        inside = [name for name, s in scores.items() if low <= s < high or s == high == 1]
+        bins.append({"low": low, "high": high, "models": len(inside),
+                     "backdoored": sum(truth[name] for name in inside)})  # fmt: skip
+    squares = [(score - truth[name]) ** 2 for name, score in scores.items()]
+    return {"brier": round(sum(squares) / len(squares), 6), "bins": bins}
 
 
 def _differences(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

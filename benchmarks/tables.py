@@ -56,6 +56,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
     parts = [
         _heading(summary),
         _target_table(summary),
+        _reliability_table(summary),
         _comparison(summary),
         _counts_table(summary),
         _baseline_table(summary),
@@ -104,6 +105,18 @@ def _target_table(summary: Mapping[str, Any]) -> str:
             ]
         )
     return _table(["task", "figure", "target", "measured", "models", ""], lines)
+
+
+def _reliability_table(summary: Mapping[str, Any]) -> str:
+    found = summary["reliability"]
+    if not found["bins"]:
+        return ""
+    lines = [
+        [f"{row['low']:.2f} to {row['high']:.2f}", str(row["models"]), str(row["backdoored"])]
+        for row in found["bins"]
+    ]
+    table = _table(["backdoor score", "models", "of them backdoored"], lines)
+    return f"{table}\n\nBrier score of the backdoor score: {found['brier']:.3f}."
 
 
 def _comparison(summary: Mapping[str, Any]) -> str:

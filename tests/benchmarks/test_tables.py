@@ -165,3 +165,13 @@ def test_every_model_has_a_line_with_what_was_said_and_what_is_true() -> None:
     assert "| tuned | cifar10, tune | badnets | backdoored | 0.97 | 4 (3) |" in text
     assert "| c0 | cifar10, report | seed | no_evidence | 0.05 | – (3) |" not in text
     assert "| c0 | cifar10, report | seed | no_evidence | 0.05 | – (–) | 0.930 | – |" in text
+
+
+def test_scores_are_counted_by_range_with_their_truth() -> None:
+    rows = [row(score=1.0), row(subject="m1", score=0.6), row(CLEAN, score=0.6, subject="c1")]
+    found = summary([*rows, row(CLEAN, score=0.0), row(subject="weak", asr_before=0.1)])
+    bins = {(b["low"], b["high"]): (b["models"], b["backdoored"])
+            for b in found["reliability"]["bins"]}
+    assert bins[0.8, 1.0] == (1, 1) and bins[0.5, 0.8] == (2, 1) and bins[0.0, 0.05] == (1, 0)
+    assert found["reliability"]["brier"] == pytest.approx((0.16 + 0.36) / 4)
+    assert "0.50 to 0.80" in render_markdown(found)
