@@ -218,7 +218,7 @@ def render_settings() -> dict[str, Any]:
         "Preset", list(PRESETS), default="standard", required=True, format_func=str.capitalize,
         key="preset", persist_state="session",
     )
-    st.caption(f"{PRESETS[str(preset)]} :gray[Times are of a demo model on two cores.]")
+    st.caption(f"{PRESETS[str(preset)]} Times are of a demo model on two cores.")
     chosen: dict[str, Any] = {"preset": preset}
     with st.expander("Advanced settings", icon=":material/tune:"):
         st.caption("The defaults suit almost every model. Change one only for a reason.")

@@ -17,6 +17,7 @@ import pytest
 from tests.dashboard.browser import (
     ROOT,
     Server,
+    accessibility_violations,
     new_page,
     open_page,
     serving,
@@ -108,16 +109,19 @@ def ask_the_models(page: Any, server: Server, job: str) -> None:
 
 
 def test_own_checkpoint_and_images(server: Server, browser: Any, tmp_path: Path) -> None:
-    page = new_page(browser)
-    open_page(page, server, "?from=own")
-    model = write_model(tmp_path / "own.pt")
-    page.locator('input[type="file"]').first.set_input_files(model)
-    page.get_by_text("Never scanned here before.").wait_for()
-    page.locator('input[type="file"]').nth(1).set_input_files(write_clean(tmp_path / "clean.npz"))
-    page.get_by_text("Images by class").wait_for()
-    page.get_by_role("radio", name="Quick").click()
-    settle(page)
-    assert violations_in_both_themes(page) == []
+    model, clean = write_model(tmp_path / "own.pt"), write_clean(tmp_path / "clean.npz")
+    for dark in (True, False):
+        page = new_page(browser, dark=dark)
+        open_page(page, server, "?from=own")
+        page.locator('input[type="file"]').first.set_input_files(model)
+        page.get_by_text("Never scanned here before.").wait_for()
+        page.locator('input[type="file"]').nth(1).set_input_files(clean)
+        page.get_by_text("Images by class").wait_for()
+        page.get_by_role("radio", name="Quick").click()
+        settle(page)
+        assert accessibility_violations(page) == []
+        if dark:
+            page.context.close()
     page.get_by_role("button", name="Start the scan").click()
     page.wait_for_url("**/verdict?scan=*", timeout=PATIENCE)
     settle(page)
