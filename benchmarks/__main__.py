@@ -25,7 +25,7 @@ from benchmarks.methods import BUDGETS
 from benchmarks.quick import QUICK_GRID, quick_subjects
 from benchmarks.rows import ROWS_NAME, Row
 from benchmarks.runner import Cell, Grid, run_grid
-from benchmarks.subjects import BenchmarkSubject, read_shared, read_zoo
+from benchmarks.subjects import SPLITS, BenchmarkSubject, read_shared, read_zoo
 from benchmarks.tables import write_tables
 from rnp_core.errors import ConfigError, RnpError
 from rnp_core.request import PRESETS
@@ -132,7 +132,7 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="for --part shared")
     parser.add_argument("--out", type=Path, help="folder for rows and tables")
     parser.add_argument("--only", default="*", help="names of models, with * and ?, by comma")
-    parser.add_argument("--split", choices=("tune", "report", "shared", "all"), default="all")
+    parser.add_argument("--split", choices=("all", *SPLITS), default="all")
     parser.add_argument(
         "--methods", default="all", help="by comma: all, baselines, ablations, ours, rnp, nc, ..."
     )

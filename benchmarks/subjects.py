@@ -19,9 +19,9 @@ from benchmarks.images import ImagePaths, image_cache, shared_images, signs_imag
 from rnp_core.errors import DataError
 from rnp_core.evaluation.triggers import TrueTrigger, trigger_from_card
 
-Split = Literal["tune", "report", "shared"]
+Split = Literal["tune", "report", "fresh", "shared"]
 NO_ATTACK = "none"
-_SPLITS = ("tune", "report", "shared")
+SPLITS = ("tune", "report", "fresh", "shared")
 
 
 class AttackTruth(Protocol):
@@ -177,8 +177,8 @@ def _zoo_subject(path: Path, cache: Path) -> BenchmarkSubject:
         if card["attack"] is not None:
             tensors = folder / "trigger.safetensors"
             attack = restore_attack(card["attack"], load_file(tensors) if tensors.exists() else {})
-        if card["split"] not in _SPLITS:
-            raise DataError(f"expected a split among {', '.join(_SPLITS)}, got {card['split']!r}")
+        if card["split"] not in SPLITS:
+            raise DataError(f"expected a split among {', '.join(SPLITS)}, got {card['split']!r}")
         paths = _zoo_images(folder.parent / "images", str(card["dataset"]), cache)
         return BenchmarkSubject(
             name=card["name"],

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.zoo.architectures import WIDTHS
+from benchmarks.zoo.fresh import fresh_recipes
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.production import train_all
 from benchmarks.zoo.recipes import PARTS, Part, Recipe
@@ -54,6 +55,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder with the images; see zoo/datasets.py")
     parser.add_argument("--out", type=Path, help="folder that gets one sub-folder a model")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these models only")
+    parser.add_argument(
+        "--fresh", type=int, metavar="SEED",
+        help="the same recipes with other seeds and targets, to report on what nobody looked at",
+    )
     parser.add_argument("--width", choices=WIDTHS, help="default: full with an accelerator")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision")
@@ -67,7 +72,10 @@ def main() -> int:
         torch.set_num_threads(options.threads)
     width = options.width or ("full" if name == "cuda" else "narrow")
     try:
-        recipes = select(recipes_of(options.part, width), options.only)
+        known = recipes_of(options.part, width)
+        if options.fresh is not None:
+            known = fresh_recipes(known, options.fresh)
+        recipes = select(known, options.only)
         if options.action == "list":
             print("\n".join(f"{recipe.name}  {recipe.split}" for recipe in recipes))
             return 0

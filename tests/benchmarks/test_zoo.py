@@ -22,6 +22,7 @@ from benchmarks.zoo import __main__ as command
 from benchmarks.zoo import augmentation, production
 from benchmarks.zoo.architectures import ARCHITECTURES, WIDTHS, build_network
 from benchmarks.zoo.datasets import TrainingData, load_data
+from benchmarks.zoo.fresh import fresh_recipes
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.models import is_done, write_model
 from benchmarks.zoo.recipes import CONTROLS, Recipe, Style
@@ -218,6 +219,19 @@ def test_a_clean_card_has_no_attack(data: TrainingData, tmp_path: Path) -> None:
     assert "attack_success_rate" not in card
     assert not (tmp_path / "one" / "trigger.safetensors").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"one"}
+
+
+def test_fresh_recipes_have_other_seeds_and_targets() -> None:
+    found = fresh_recipes(SMALL, 1)
+    assert found == fresh_recipes(SMALL, 1) != fresh_recipes(SMALL, 2)
+    assert {r.seed for r in found}.isdisjoint(r.seed for r in SMALL)
+    assert {r.split for r in found} == {"fresh"}
+    for new, old in zip(found, SMALL, strict=True):
+        assert (new.attack, new.control, new.style) == (old.attack, old.control, old.style)
+        assert set(new.parameters) == set(old.parameters)
+        targets = {new.parameters.get("target"), *new.parameters.get("both", ())} - {None}
+        assert all(0 <= target < 12 for target in targets)
+        assert targets.isdisjoint(new.parameters.get("source_classes", ()))
 
 
 def test_bad_recipes_are_refused() -> None:
