@@ -98,7 +98,8 @@ def remove_backdoor(
     """Remove the backdoors that are suspected; without any, the model stays as it is.
 
     Against each label goes the kind of trigger that accused it. While the model is repaired, a
-    trigger may grow to the median size over all labels of its kind: what an innocent label takes.
+    trigger may grow beyond the median size over all labels of its kind, which is what an innocent
+    label takes (:attr:`rnp_core.stages.repair.RepairConfig.reach`).
     Then the triggers are inverted again. Where a label still stands out, the model is repaired once
     more, against what was found now.
 

@@ -50,6 +50,7 @@ class RepairConfig:
     warm_up: int = 20  # steps of each trigger alone, before the model moves
     copies: int = 3  # of each trigger, from slightly different starts
     batch_size: int = 96  # clean images a step
+    reach: float = 1.5  # how large a trigger may grow, times what an innocent label takes
     triggered_share: float = 0.17  # triggered images a step, as a share of the clean ones
     learning_rate: float = 0.03  # falls to 0 along a cosine
     momentum: float = 0.9
@@ -60,6 +61,7 @@ class RepairConfig:
         check_range(self, "warm_up", 0)
         check_range(self, "copies", 1)
         check_range(self, "batch_size", 1)
+        check_range(self, "reach", 0.1, 100)
         check_range(self, "triggered_share", 0, 1)
         check_range(self, "learning_rate", 1e-9, 10)
         check_range(self, "momentum", 0, 0.999)
@@ -94,7 +96,8 @@ def repair(
 
     Args:
         triggers: at least one; they take turns.
-        size_limits: how large each trigger may grow, in the unit of its kind.
+        size_limits: the size that an innocent label takes, one for each trigger, in the unit of
+            its kind; a trigger may grow to ``config.reach`` times as much.
         teacher: gives the probabilities on clean images; ``model`` itself when None.
 
     Raises:
@@ -117,7 +120,7 @@ def repair(
     optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     opponents = [
-        _Opponent(trigger, limit, defense_set, config, generator, model.device)
+        _Opponent(trigger, config.reach * limit, defense_set, config, generator, model.device)
         for trigger, limit in zip(triggers, size_limits, strict=True)
     ]
     for opponent in opponents:
