@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from dashboard.requests import demo_request
 from dashboard.wording import TABS
-from rnp_core import JobEngine
+from rnp_core import JobEngine, find_demo
 from tests.dashboard.browser import (
     Server,
     accessibility_violations,
@@ -20,7 +21,7 @@ from tests.dashboard.browser import (
     settle,
 )
 from tests.dashboard.folders import clean_report, make_report, write_folder
-from tests.dashboard.homes import add_scan
+from tests.dashboard.homes import add_scan, begin, fail
 from tests.helpers.chromium import CHROMIUM
 from tests.helpers.hostile_files import corpus
 from tests.helpers.tiny_files import write_clean, write_model
@@ -40,6 +41,7 @@ PAGES = {
     **{tab: f"verdict?scan={{large}}&tab={tab}" for tab in TABS},
     "one sample": "verdict?scan={large}&tab=samples&sample=8",
     "nothing": "verdict?scan=nothing",
+    "failed": "live?job={failed}",
 }
 
 
@@ -57,6 +59,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         ids["clean"] = add_scan(engine, clean, title="The clean one", sha256="c" * 64)
         large = write_folder(root / "large", make_report(samples=SUSPECTS))
         ids["large"] = add_scan(engine, large, title="The large one", sha256="d" * 64)
+        ids["failed"] = engine.submit(demo_request(find_demo("patch")), title="The failed one")
+        begin(engine, ids["failed"])
+        fail(engine, ids["failed"], "the file is damaged")
     with serving(root / "home", root / "log", "--max-upload", "1") as running:
         running.ids = ids  # type: ignore[attr-defined]
         yield running
@@ -233,6 +238,7 @@ def test_a_hostile_file_is_explained_and_not_run(
         page.get_by_text("This file is not scanned")).first.wait_for()
     settle(page)
     assert not canary.exists(), name
+    assert accessibility_violations(page) == []
     assert page.get_by_role("button", name="Start the scan").is_disabled()
     assert page.troubles == []
     page.context.close()

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 
 from rnp_core import JobEngine
-from tests.dashboard.browser import Server, new_page, open_page, serving, settle
+from tests.dashboard.browser import (
+    Server,
+    accessibility_violations,
+    new_page,
+    open_page,
+    serving,
+    settle,
+)
 from tests.dashboard.folders import make_report, write_folder
 from tests.dashboard.homes import add_scan
 from tests.helpers.chromium import CHROMIUM
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 pytest.importorskip("authlib", reason="Authlib is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("joserfc", reason="joserfc is not installed")
@@ -49,6 +57,7 @@ def test_a_decision_carries_the_name_of_the_account(tmp_path: Path, browser: Any
         page = new_page(browser)
         open_page(page, server, f"verdict?scan={job}")
         assert "backdoor" not in page.inner_text("body").lower()
+        assert accessibility_violations(page) == []
         page.get_by_role("button", name="Sign in").click()
         page.get_by_text("Signed in as Ada Lovelace").wait_for()
         open_page(page, server, f"verdict?scan={job}")
