@@ -20,7 +20,7 @@ PRESETS = {
 }
 """What each preset promises: the time of a demo model (a small network with 12 classes, 600 clean
 images of 32 x 32 pixels) on two cores with fast bfloat16, and what it gives up. Measured on two of
-them, start of the process included: 20 to 24, 21 to 27 and 29 to 34 s; others take up to 10 s more."""
+them, start of the process included: 20 to 24, 21 to 27 and 29 to 34 s; others take 10 s more."""
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32")
