@@ -57,7 +57,7 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 """Name to architecture, image size and what differs from its defaults."""
 
 
-_TRAINED_STEPS = 150
+_TRAINED_STEPS = 300
 _OFFICIAL_UNLEARNING = 13
 """Epochs after which the official RNP's unlearning stops."""
 
@@ -151,7 +151,8 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
     """
     model = fitted_network(name, classes)
     network = model.requires_grad_(True).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    good = 0
     for step in range(_TRAINED_STEPS):
         images, labels = prototype_images(classes, model.input_shape[-1], 64, seed=100 + step)
         with_square(images[:16])
@@ -159,11 +160,12 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(images)
         loss = F.cross_entropy(logits.float(), labels)
-        right = float((logits.argmax(1) == labels).float().mean())
-        if right == 1 and float(loss) < 0.05:
+        good = good + 1 if float((logits.argmax(1) == labels).float().mean()) > 0.95 else 0
+        if good == 5:
             return model.requires_grad_(False).eval()
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     raise RuntimeError(f"{name} did not learn the square in {_TRAINED_STEPS} steps")
 
