@@ -44,6 +44,7 @@ from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.layers import WEIGHTED
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.pipeline import scan
+from rnp_core.stages.unlearn import with_clean_statistics
 
 _VIT = {"image_size": 32, "patch_size": 4, "width": 384, "depth": 12, "heads": 6, "hidden": 1536}
 NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
@@ -162,7 +163,8 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
         loss = F.cross_entropy(logits.float(), labels)
         good = good + 1 if float((logits.argmax(1) == labels).float().mean()) > 0.95 else 0
         if good == 5:
-            return model.requires_grad_(False).eval()
+            clean, _ = prototype_images(classes, model.input_shape[-1], 512, seed=2)
+            return with_clean_statistics(model.requires_grad_(False), clean)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
