@@ -108,23 +108,19 @@ def _rescored(row: Row, evidence: tuple[list[LabelEvidence], bool], name: str) -
     score = max(own, row.score or 0.0) if wandering and universal else own
     withheld = (row.score or 0.0) >= _CONFIG.suspicious_score and not alarm(row)
     accused = score >= _CONFIG.suspicious_score and not withheld
-    suspected = suspected_target_labels(
+    suspected = () if not accused else suspected_target_labels(
         labels, min_score=_CONFIG.suspicious_score, further_score=_CONFIG.backdoored_score
     )
-    found = set(suspected) if accused else set()
+    undecided = "inconclusive" if row.verdict == "inconclusive" else "no_evidence"
     return Row(
         **{field: getattr(row, field) for field in _KEPT},
         method=f"{row.method}-{name}",
-        verdict="suspicious" if accused else ("inconclusive" if _undecided(row) else "no_evidence"),
+        verdict="suspicious" if accused else undecided,
         score=score,
-        labels=list(suspected) if accused else [],
-        first_label_right=bool(found) and suspected[0] in row.targets if row.targets else None,
-        targets_found=set(row.targets) <= found if row.targets else None,
+        labels=list(suspected),
+        first_label_right=bool(suspected) and suspected[0] in row.targets if row.targets else None,
+        targets_found=set(row.targets) <= set(suspected) if row.targets else None,
     )
-
-
-def _undecided(row: Row) -> bool:
-    return row.verdict == "inconclusive"
 
 
 _KEPT = ("subject", "clean_count", "seed", "budget", "part", "split", "attack", "control",

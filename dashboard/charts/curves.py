@@ -13,10 +13,11 @@ from dashboard.charts.look import (
     COLOURS,
     PICKED,
     QUIET,
+    bar_looks,
+    class_axis,
     count_axis,
     figure_of,
     figure_of_names,
-    stripes,
 )
 from dashboard.text import chart_text, label_name
 
@@ -102,9 +103,7 @@ def trigger_sizes(sizes: Sequence[float], names: list[str]) -> go.Figure:
     looks = [(ACCENT, "/") if i == smallest else (CALM, "") for i in range(len(sizes))]
     figure.add_bar(
         x=list(sizes), orientation="h",
-        y=[chart_text(label_name(i, names), most=18) for i in range(len(sizes))],
-        marker={"color": [colour for colour, _ in looks],
-                "pattern": stripes([shape for _, shape in looks])},
+        y=class_axis(range(len(sizes)), names, most=18), marker=bar_looks(looks),
         hovertemplate="label %{y}: %{x:.1f}<extra></extra>",
     )
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,11 +13,13 @@ from dashboard.charts.look import (
     COLOURS,
     PICKED,
     QUIET,
+    bar_looks,
+    class_axis,
     count_axis,
     figure_of_names,
     stripes,
 )
-from dashboard.text import chart_text, label_name
+from dashboard.text import label_name
 from rnp_core import ScanReport
 
 
@@ -54,10 +56,9 @@ def label_ratios(report: ScanReport, chosen: int | None) -> go.Figure:
         else (PICKED, ".") if row.label == chosen else (CALM, "") for row in rows
     ]
     figure.add_bar(
-        x=[row.norm_ratio for row in rows], y=_names([row.label for row in rows], names),
+        x=[row.norm_ratio for row in rows], y=class_axis([row.label for row in rows], names),
         orientation="h",
-        marker={"color": [colour for colour, _ in looks],
-                "pattern": stripes([shape for _, shape in looks])},
+        marker=bar_looks(looks),
         hovertemplate="%{y}: %{x:.2f}<extra></extra>",
     )
     figure.add_vline(x=1, line={"color": QUIET, "dash": "dot"})
@@ -69,7 +70,7 @@ def flip_rates(
 ) -> go.Figure:
     """Flip rate by class, on the original and on the repaired model."""
     figure = figure_of_names(len(original), x="flip rate", y="true class", legend=True)
-    labels = _names(range(len(original)), names)
+    labels = class_axis(range(len(original)), names)
     for values, name, colour, shape in (
         (original, "original", ACCENT, ""), (repaired, "repaired", COLOURS[2], "/"),
     ):
@@ -88,7 +89,7 @@ def class_counts(counts: Sequence[int], names: list[str]) -> go.Figure:
     figure = figure_of_names(len(counts), x="images")
     count_axis(figure, max(counts, default=0), lying=True)
     figure.add_bar(
-        x=list(counts), y=_names(range(len(counts)), names), orientation="h",
+        x=list(counts), y=class_axis(range(len(counts)), names), orientation="h",
         marker={"color": CALM}, hovertemplate="%{y}: %{x} images<extra></extra>",
     )
     return figure
@@ -98,7 +99,7 @@ def label_scores(first: ScanReport, second: ScanReport) -> go.Figure:
     """Score by label in two scans of models with the same classes."""
     classes = range(first.model.num_classes)
     figure = figure_of_names(len(classes), x="score", y="label", legend=True)
-    labels = _names(classes, first.model.class_names)
+    labels = class_axis(classes, first.model.class_names)
     for report, name, colour, shape in ((first, "A", ACCENT, ""), (second, "B", COLOURS[2], "/")):
         scores = {row.label: row.score for row in report.labels}
         figure.add_bar(
@@ -109,7 +110,3 @@ def label_scores(first: ScanReport, second: ScanReport) -> go.Figure:
     figure.update_layout(barmode="group")
     figure.update_xaxes(range=[0, 1.05])
     return figure
-
-
-def _names(labels: Iterable[int], names: list[str]) -> list[str]:
-    return [chart_text(label_name(label, names), most=20) for label in labels]

@@ -6,7 +6,11 @@ switched. The colours have a contrast of at least 3:1 on the light and on the da
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import plotly.graph_objects as go
+
+from dashboard.text import chart_text, label_name
 
 COLOURS = (
     "#3A7CC4", "#D4722B", "#1E9384", "#8A63C2", "#C9485B",
@@ -39,6 +43,17 @@ def stripes(shapes: object) -> dict[str, object]:
     """A pattern on top of the colour, so that colour is not the only sign."""
     return {"shape": shapes, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.75)",
             "size": 7, "solidity": 0.25}
+
+
+def bar_looks(looks: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """Marker of bars, each with a colour and a pattern, see :func:`stripes`."""
+    return {"color": [colour for colour, _ in looks],
+            "pattern": stripes([shape for _, shape in looks])}
+
+
+def class_axis(labels: Iterable[int], names: list[str], *, most: int = 20) -> list[str]:
+    """Names of ``labels`` for an axis, each of at most ``most`` characters."""
+    return [chart_text(label_name(label, names), most=most) for label in labels]
 
 
 def figure_of(height: int, *, x: str = "", y: str = "", legend: bool = False) -> go.Figure:

@@ -11,14 +11,19 @@ import streamlit as st
 
 from dashboard.requests import AGAIN, IMPORTED, is_imported
 from dashboard.text import plain, when
-from dashboard.views.parts import link, verdict_badge
+from dashboard.views.parts import (
+    LARGEST_SEED,
+    link,
+    preset_choice,
+    seed_choice,
+    verdict_badge,
+)
 from dashboard.wording import DISPOSITIONS
-from rnp_core import PRESETS, Disposition, Job, ScanReport, ScanRequest, render_report
+from rnp_core import Disposition, Job, ScanReport, ScanRequest, render_report
 
 _KEPT_TAGS = ("fleet:", "repaired:", AGAIN)
 """Beginnings of tags that tie scans together; people do not edit them."""
 
-_LARGEST_SEED = 2**31 - 1
 _MOST_LINKS = 5
 
 
@@ -130,19 +135,11 @@ def render_again(job: Job, others: Sequence[Job], *, possible: bool) -> tuple[st
     unused = 1 + max(row.request.seed for row in (job, *others))
     with st.expander("Scan again", icon=":material/replay:"):
         with st.form("again", border=False):
-            preset = st.segmented_control(
-                "Preset", list(PRESETS), default=job.request.preset, required=True,
-                format_func=str.capitalize,
-            )
-            seed = st.number_input(
-                "Seed", min_value=0, max_value=_LARGEST_SEED, step=1,
-                value=unused if unused <= _LARGEST_SEED else 0,
-                help="The same seed gives the same result. Two seeds that agree make a result "
-                "firmer.",
-            )
+            preset = preset_choice(job.request.preset)
+            seed = seed_choice(unused if unused <= LARGEST_SEED else 0)
             pressed = st.form_submit_button("Scan again", icon=":material/replay:")
         link("scan", "Scan with other images", icon=":material/upload_file:", **{"from": "own"})
-    return (str(preset), int(seed)) if pressed else None
+    return (preset, seed) if pressed else None
 
 
 def _render_other(job: Job, other: Job, name: str) -> None:

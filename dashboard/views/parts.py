@@ -9,7 +9,9 @@ import streamlit as st
 
 from dashboard.text import plain
 from dashboard.wording import SEVERITIES, STATE_WORDS, VERDICT_SHORT, VERDICTS
-from rnp_core import Job
+from rnp_core import PRESETS, Job
+
+LARGEST_SEED = 2**31 - 1
 
 
 def verdict_badge(verdict: str | None, state: str = "done") -> str:
@@ -61,3 +63,18 @@ def plotly(figure: object, *, key: str, alt: str, **options: object) -> object:
     return st.plotly_chart(
         figure, key=key, alt=alt, config={"displayModeBar": False}, **options  # type: ignore
     )
+
+
+def preset_choice(default: str, **options: Any) -> str:
+    """Which preset a scan uses."""
+    return str(st.segmented_control("Preset", list(PRESETS), default=default, required=True,
+                                    format_func=str.capitalize, **options))
+
+
+def seed_choice(value: int, **options: Any) -> int:
+    """Which seed a scan uses."""
+    return int(st.number_input(
+        "Seed", min_value=0, max_value=LARGEST_SEED, value=value, step=1,
+        help="The same seed gives the same result. Two seeds that agree make a result firmer.",
+        **options,
+    ))

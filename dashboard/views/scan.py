@@ -13,7 +13,15 @@ from dashboard import charts
 from dashboard.requests import is_imported
 from dashboard.text import code, count, label_name, percent, plain, size, when
 from dashboard.uploads import CHECKPOINT_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES, Listing
-from dashboard.views.parts import file_findings, link, plotly, reading, verdict_badge
+from dashboard.views.parts import (
+    file_findings,
+    link,
+    plotly,
+    preset_choice,
+    reading,
+    seed_choice,
+    verdict_badge,
+)
 from dashboard.wording import DEMO_WORDS
 from rnp_core import PRESETS, DemoModel, Job
 
@@ -214,11 +222,8 @@ def _counts_alt(found: Mapping[str, Any]) -> str:
 
 def render_settings() -> dict[str, Any]:
     """Preset and advanced settings; values for :class:`rnp_core.ScanRequest`."""
-    preset = st.segmented_control(
-        "Preset", list(PRESETS), default="standard", required=True, format_func=str.capitalize,
-        key="preset", persist_state="session",
-    )
-    st.caption(f"{PRESETS[str(preset)]} Times are of a demo model on two cores.")
+    preset = preset_choice("standard", key="preset", persist_state="session")
+    st.caption(f"{PRESETS[preset]} Times are of a demo model on two cores.")
     chosen: dict[str, Any] = {"preset": preset}
     with st.expander("Advanced settings", icon=":material/tune:"):
         st.caption("The defaults suit almost every model. Change one only for a reason.")
@@ -235,11 +240,7 @@ def render_settings() -> dict[str, Any]:
                 help="Checks that the file holds the model that you expect.",
             )
             chosen["num_classes"] = int(classes) if classes is not None else None
-            chosen["seed"] = int(st.number_input(
-                "Seed", min_value=0, max_value=2**31 - 1, value=0, step=1, key="set-seed",
-                help="The same seed gives the same result. Two seeds that agree make a result "
-                "firmer.",
-            ))
+            chosen["seed"] = seed_choice(0, key="set-seed")
             chosen["repair"] = st.toggle(
                 "Fine-tune the repaired model", value=True, key="set-repair",
                 help="Where pruning alone does not disarm the trigger, tune the model briefly on "

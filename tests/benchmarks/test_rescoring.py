@@ -13,8 +13,8 @@ from benchmarks.rescoring import TERMS, rescore
 from benchmarks.rows import Row
 from benchmarks.summary import summarise
 from benchmarks.tables import render_markdown
-from rnp_core.inversion import RecoveredTrigger
 from rnp_core.stages.target_label import weigh_labels
+from tests.helpers.triggers import sized_trigger
 
 BLANK = Row(
     subject="m0", method="ours", clean_count=500, seed=0, budget="standard", part="cifar10",
@@ -23,18 +23,13 @@ BLANK = Row(
 )  # fmt: skip
 
 
-def patch(label: int, size: float) -> RecoveredTrigger:
-    empty = torch.zeros(1, 2, 2)
-    return RecoveredTrigger(label, "patch", size, 0.95, empty, empty, [])
-
-
 def backdoored(*, used_batch_statistics: bool = True, **changes: Any) -> Row:
     """A model whose label 3 has the smallest patch, the largest share and the largest margin."""
     shares = torch.full((10,), 0.06)
     shares[3] = 0.46
     labels = weigh_labels(
         shares,
-        {"patch": [patch(label, 8.0 if label == 3 else 20.0) for label in range(10)]},
+        {"patch": [sized_trigger(label, 8.0 if label == 3 else 20.0) for label in range(10)]},
         margins=torch.where(torch.arange(10) == 3, 30.0, 10.0),
         used_batch_statistics=used_batch_statistics,
     )

@@ -15,10 +15,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.helpers.chromium import CHROMIUM
+
 ROOT = Path(__file__).parents[2]
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 390, "height": 844}
+
+
+def browser_marks(*modules: str) -> list[pytest.MarkDecorator]:
+    """``pytestmark`` of a module with tests in chromium, which is skipped where what it needs is
+    not installed.
+
+    Args:
+        modules: that it imports beside those that drive the browser.
+    """
+    for module in ("playwright.sync_api", "axe_playwright_python", *modules):
+        pytest.importorskip(module, reason=f"{module.partition('.')[0]} is not installed")
+    return [
+        pytest.mark.slow,
+        pytest.mark.browser,
+        pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    ]
 
 
 class Server:

@@ -15,6 +15,7 @@ from rnp_core import JobEngine, find_demo
 from tests.dashboard.browser import (
     Server,
     accessibility_violations,
+    browser_marks,
     new_page,
     open_page,
     serving,
@@ -22,17 +23,10 @@ from tests.dashboard.browser import (
 )
 from tests.dashboard.folders import clean_report, make_report, write_folder
 from tests.dashboard.homes import add_scan, begin, fail
-from tests.helpers.chromium import CHROMIUM
 from tests.helpers.hostile_files import corpus
 from tests.helpers.tiny_files import write_clean, write_model
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytest.importorskip("axe_playwright_python", reason="axe is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = browser_marks()
 
 SCANS, SUSPECTS = 200, 2000
 PAGES = {

@@ -18,22 +18,16 @@ from tests.dashboard.browser import (
     ROOT,
     Server,
     accessibility_violations,
+    browser_marks,
     new_page,
     open_page,
     serving,
     settle,
     violations_in_both_themes,
 )
-from tests.helpers.chromium import CHROMIUM
 from tests.helpers.tiny_files import write_clean, write_model
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytest.importorskip("axe_playwright_python", reason="axe is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = browser_marks()
 
 ICON = ROOT / "dashboard" / "static" / "icon.png"
 PATIENCE = 1_800_000  # ms for a scan on a busy machine

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from rnp_core import JobEngine
 from tests.dashboard.browser import (
     Server,
     accessibility_violations,
+    browser_marks,
     new_page,
     open_page,
     serving,
@@ -18,18 +17,8 @@ from tests.dashboard.browser import (
 )
 from tests.dashboard.folders import make_report, write_folder
 from tests.dashboard.homes import add_scan
-from tests.helpers.chromium import CHROMIUM
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytest.importorskip("axe_playwright_python", reason="axe is not installed")
-pytest.importorskip("authlib", reason="Authlib is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
-pytest.importorskip("joserfc", reason="joserfc is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = browser_marks("authlib", "httpx", "joserfc")
 
 
 def write_secrets(place: Path, server: Server, provider: str) -> None:

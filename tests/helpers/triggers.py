@@ -24,3 +24,11 @@ def untrained_trigger(kind: str, label: int = TARGET) -> RecoveredTrigger:
     parameters = KINDS[kind].start(1, shape, torch.Generator().manual_seed(0))
     mask, pattern = KINDS[kind].picture(parameters, shape)
     return RecoveredTrigger(label, kind, 1.0, 1.0, mask[0], pattern[0], parameters)
+
+
+def sized_trigger(
+    label: int, size: float, *, kind: str = "patch", flips: float = 0.9
+) -> RecoveredTrigger:
+    """A trigger of which only the facts count."""
+    empty = torch.zeros(1, 2, 2)
+    return RecoveredTrigger(label, kind, size, flips, empty, empty, [])

@@ -20,6 +20,7 @@ from rnp_core.stages.recover import recover
 from rnp_core.stages.repair import RepairConfig
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
+from tests.helpers.triggers import sized_trigger
 
 SET = quadrant_set(10)
 
@@ -45,8 +46,7 @@ def test_a_search_in_doubt_takes_what_was_expected(
         config = options["config"]
         assert isinstance(config, InversionConfig)
         spent += config.work(len(labels))
-        kind, empty = str(options["kind"]), torch.zeros(1, 2, 2)
-        return tuple(RecoveredTrigger(k, kind, 20.0, 0.9, empty, empty, []) for k in labels)
+        return tuple(sized_trigger(k, 20.0, kind=str(options["kind"])) for k in labels)
 
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)

@@ -16,6 +16,7 @@ from rnp_core.stage_findings import (
 )
 from rnp_core.stages.samples import Basis, SampleScores
 from rnp_core.stages.triggers import TriggerSearch
+from tests.helpers.triggers import sized_trigger
 
 
 def scores(flagged: int, count: int, basis: Basis = "repaired") -> SampleScores:
@@ -61,8 +62,7 @@ def test_failed_stages_are_named_once() -> None:
 
 
 def _triggers(labels: range) -> tuple[RecoveredTrigger, ...]:
-    empty = torch.zeros(1, 2, 2)
-    return tuple(RecoveredTrigger(k, "patch", 9.0, 0.9, empty, empty, []) for k in labels)
+    return tuple(sized_trigger(k, 9.0) for k in labels)
 
 
 def test_labels_with_less_than_the_whole_search_are_counted() -> None:

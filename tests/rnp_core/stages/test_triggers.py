@@ -19,6 +19,7 @@ from rnp_core.stages.triggers import (
 )
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
+from tests.helpers.triggers import sized_trigger
 
 SET = quadrant_set(3)
 
@@ -37,10 +38,8 @@ class Recorder:
         assert isinstance(kind, str)
         assert isinstance(config, InversionConfig)
         self.calls.append((kind, list(labels), config))
-        empty = torch.zeros(1, 2, 2)
         return tuple(
-            RecoveredTrigger(k, kind, self.sizes.get((kind, k), 20.0), 0.9, empty, empty, [])
-            for k in labels
+            sized_trigger(k, self.sizes.get((kind, k), 20.0), kind=kind) for k in labels
         )
 
 

@@ -19,16 +19,10 @@ from rnp_core.stages.target_label import (
     weigh_universal,
 )
 from rnp_core.stages.verdict import DECISIVE_STAGES, Judgement, judge
+from tests.helpers.triggers import sized_trigger as trigger
 
 DONE = [StageRow(name, "done", 1.0) for name in DECISIVE_STAGES]
 EVEN = torch.full((4,), 0.25)
-
-
-def trigger(
-    label: int, size: float, *, kind: str = "patch", flips: float = 0.9
-) -> RecoveredTrigger:
-    empty = torch.zeros(1, 2, 2)
-    return RecoveredTrigger(label, kind, size, flips, empty, empty, [])
 
 
 def row(label: int, score: float) -> LabelEvidence:
