@@ -27,10 +27,11 @@ from benchmarks.rows import ROWS_NAME, Row
 from benchmarks.runner import Cell, Grid, run_grid
 from benchmarks.subjects import SPLITS, BenchmarkSubject, read_shared, read_zoo
 from benchmarks.tables import write_tables
+from benchmarks.zoo.recipes import CLASSES
 from rnp_core.errors import ConfigError, RnpError
 from rnp_core.request import PRESETS
 
-PARTS = ("small", "shared", "cifar10", "gtsrb")
+PARTS = ("shared", *CLASSES)
 
 SMALL_ZOO = Path(__file__).resolve().parents[1] / "assets" / "zoo"
 """The committed models, trained on rendered signs."""

@@ -21,13 +21,16 @@ import fnmatch
 import json
 import multiprocessing
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,7 +46,8 @@ from rnp_core.config import preset_config
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.layers import WEIGHTED
 from rnp_core.model import Normalization, SuspectModel
-from rnp_core.pipeline import scan
+from rnp_core.pipeline import ScanResult, scan
+from rnp_core.stage_log import StageLog, T
 from rnp_core.stages.unlearn import with_clean_statistics
 
 _VIT = {"image_size": 32, "patch_size": 4, "width": 384, "depth": 12, "heads": 6, "hidden": 1536}
@@ -178,8 +182,63 @@ def with_square(images: Tensor) -> None:
     images[..., -side - 1 : -1, -side - 1 : -1] = 1
 
 
+class StageMeter:
+    """What every stage of a scan takes beside seconds.
+
+    Attributes:
+        peak_mib: largest resident memory while a stage ran, looked up every 10 ms; with a GPU, the
+            largest memory allocated there.
+        multiply_adds: of the stage, where ``counter`` counts them.
+    """
+
+    _PAUSE = 0.01
+
+    def __init__(self, device: torch.device, counter: FlopCounterMode | None = None) -> None:
+        self.peak_mib: dict[str, float] = {}
+        self.multiply_adds: dict[str, int] = {}
+        self._device, self._counter = device, counter
+
+    def scan(self, *arguments: Any, **settings: Any) -> ScanResult:
+        """:func:`rnp_core.scan`, measured."""
+        meter = self
+
+        class MeasuredLog(StageLog):
+            def run(self, name: str, stage: Callable[[], T]) -> T | None:
+                return meter._measure(name, lambda: super(MeasuredLog, self).run(name, stage))
+
+        with patch("rnp_core.pipeline.StageLog", MeasuredLog):
+            return scan(*arguments, **settings)
+
+    def _measure(self, name: str, stage: Callable[[], T]) -> T:
+        before = self._counter.get_total_flops() if self._counter else 0
+        on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        over, process, highest = threading.Event(), psutil.Process(), 0
+
+        def look() -> None:
+            nonlocal highest
+            while True:
+                highest = max(highest, process.memory_info().rss)
+                if over.wait(self._PAUSE):
+                    return
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            return stage()
+        finally:
+            over.set()
+            watcher.join()
+            peak = torch.cuda.max_memory_allocated(self._device) if on_gpu else highest
+            self.peak_mib[name] = round(peak / (1 << 20), 1)
+            if self._counter:
+                done = self._counter.get_total_flops() - before
+                self.multiply_adds[name] = done // 2
+
+
 def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, Any]:
-    """Scan as the case says; seconds by stage, or multiply-adds, which slow the run down."""
+    """Scan as the case says; seconds and memory by stage, or multiply-adds, which slow it down."""
     torch.set_num_threads(case.threads)
     prepare = backdoored_network if case.backdoored else fitted_network
     model = prepare(case.network, case.classes).to(choose_device(device))
@@ -193,16 +252,21 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
     if not case.backdoored:
         one_label = dataclasses.replace(config.weights, universal_bias=-100)
         config = dataclasses.replace(config, suspicious_score=1e-9, weights=one_label)
-    counter = FlopCounterMode(display=False)
-    start = time.perf_counter()
     if count_operations:
-        with counter:
-            scan(model, clean, suspects=suspects, config=config)
-        return {"multiply_adds": counter.get_total_flops() // 2}
-    result = scan(model, clean, suspects=suspects, config=config)
+        with FlopCounterMode(display=False) as counter:
+            meter = StageMeter(model.device, counter)
+            meter.scan(model, clean, suspects=suspects, config=config)
+        return {
+            "multiply_adds": counter.get_total_flops() // 2,
+            "stage_multiply_adds": meter.multiply_adds,
+        }
+    meter = StageMeter(model.device)
+    start = time.perf_counter()
+    result = meter.scan(model, clean, suspects=suspects, config=config)
     return {
         "seconds": time.perf_counter() - start,
         "stages": {row.name: row.seconds for row in result.report.stages},
+        "stage_peak_mib": meter.peak_mib,
         "accuracy": result.report.accuracy.clean_before,
         "verdict": result.report.verdict,
         "labels": result.report.suspected_target_labels,
@@ -346,6 +410,23 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stage_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each stage of the cases whose multiply-adds were counted, in Markdown."""
+    lines = [
+        "| case | stage | s | peak MiB | G multiply-adds | share of matrix rate |",
+        "|" + " --- |" * 6,
+    ]
+    for row in rows:
+        for name, operations in row.get("stage_multiply_adds", {}).items():
+            seconds = row["stages"][name]
+            share = operations / seconds / row["matrix_rate"] if seconds else 0.0
+            lines.append(
+                f"| {row['case']} ({row['precision']}) | {name} | {seconds:.1f} "
+                f"| {row['stage_peak_mib'][name]:.0f} | {operations / 1e9:.0f} | {share:.0%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def _times_ours(theirs: float, ours: float) -> str:
     return f"{theirs:.0f} ({theirs / ours:.1f})" if ours else f"{theirs:.0f} (–)"
 
@@ -372,6 +453,7 @@ def main(arguments: Sequence[str]) -> int:
         facts = describe_environment(threads=case.threads, device=options.device)
         found = {"environment": facts, "rows": rows}
         (options.out / "cost.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (options.out / "cost.md").write_text(table(rows), encoding="utf-8")
-    print("\n" + table(rows))
+        text = f"{table(rows)}\n{stage_table(rows)}"
+        (options.out / "cost.md").write_text(text, encoding="utf-8")
+    print("\n" + text)
     return int(any("error" in row for row in rows))

@@ -116,6 +116,7 @@ def label_notes(labels: Sequence[LabelEvidence | LabelRow]) -> list[dict[str, ob
             "ratio": row.norm_ratio,
             "margin": row.margin_ratio,
             "agreement": row.agreement,
+            "sinusoid": row.sinusoid_lead,
             "outlier": row.size_outlier,
             "kind": row.kind,
             "score": row.score,

@@ -22,13 +22,17 @@ from rnp_core.stages.target_label import (
     suspected_target_labels,
 )
 
-_NONE = {"outlier": 0.0, "share": 0.0, "share_without_norm": 0.0, "margin": 0.0, "agreement": 0.0}
+_NONE = {
+    "outlier": 0.0, "share": 0.0, "share_without_norm": 0.0, "margin": 0.0, "sinusoid": 0.0,
+    "agreement": 0.0,
+}  # fmt: skip
 _CONFIG = ScanConfig()
 
 TERMS: Mapping[str, tuple[str, Mapping[str, float], bool]] = {
     "no-share": ("score without the unlearned shares", {"share": 0, "share_without_norm": 0}, True),
     "no-size": ("score without the trigger sizes", {"outlier": 0}, True),
     "no-margin": ("score without the largest margins", {"margin": 0}, True),
+    "no-sinusoid": ("score without the survey of sinusoids", {"sinusoid": 0}, True),
     "no-agreement": ("no more for a label on which kinds agree", {"agreement": 0}, True),
     "no-universal": ("score without triggers to any other class", {}, False),
     "share-alone": (
@@ -86,6 +90,7 @@ def _label(entry: Mapping[str, Any]) -> LabelEvidence:
         kind=entry["kind"],
         size_outlier=number("outlier"),
         margin_ratio=number("margin"),
+        sinusoid_lead=number("sinusoid"),
         agreement=float(entry.get("agreement", 0.0)),
         score=number("score"),
     )

@@ -191,6 +191,7 @@ KINDS = {
     "patch": "patch: replaces some pixels",
     "additive": "additive: adds one faint image everywhere",
     "warp": "warp: bends the image slightly",
+    "sinusoid": "sinusoid: adds one faint wave everywhere",
 }
 
 IMAGE_ADVICE = (

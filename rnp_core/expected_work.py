@@ -10,6 +10,7 @@ from rnp_core.config import ScanConfig
 from rnp_core.inversion import InversionConfig
 from rnp_core.progress import FORWARD_WORK, training_work
 from rnp_core.stages.margins import SHORTER
+from rnp_core.stages.sinusoids import FEWEST_CLASSES, SURVEY_WORK
 from rnp_core.stages.target_label import COMPARED_AT_LEAST, UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
@@ -94,6 +95,8 @@ def _triggers(
         further += config.work(RESTARTS)
     if COMPARED_AT_LEAST <= classes <= UNIVERSAL_UP_TO:
         further += universal_look(config).work(1)
+    if classes >= FEWEST_CLASSES:
+        further += SURVEY_WORK
     for kind, settings in second_looks(config):
         if kind != "patch":
             further += settings.work(min(labels, COMPARED_LABELS))

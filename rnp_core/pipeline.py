@@ -225,6 +225,7 @@ def _scan(
                 shares,
                 found,
                 margins=margins,
+                sinusoid_leads=search.sinusoid_leads if search else None,
                 used_batch_statistics=batch_statistics,
                 weights=config.weights,
             ),

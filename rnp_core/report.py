@@ -101,6 +101,7 @@ class LabelRow:
     kind: str
     margin_ratio: float | None = None
     agreement: float = 0.0
+    sinusoid_lead: float | None = None
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
         kind=row.kind,
         margin_ratio=row.margin_ratio,
         agreement=row.agreement,
+        sinusoid_lead=row.sinusoid_lead,
     )
 
 

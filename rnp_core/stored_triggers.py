@@ -1,7 +1,7 @@
 """A recovered trigger on other images, from what a report keeps of it; no torch.
 
-The kinds are those of :mod:`rnp_core.inversion`: a patch replaces pixels, an additive trigger adds
-one image everywhere, a warp moves pixels. The report may come from somebody else.
+The kinds are those of :mod:`rnp_core.inversion`: a patch replaces pixels, an additive trigger and
+a sinusoid add one image everywhere, a warp moves pixels. The report may come from somebody else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class StoredTrigger:
     """A trigger as a report keeps it.
 
     Attributes:
-        kind: "patch", "additive" or "warp".
+        kind: "patch", "additive", which a sinusoid is too, or "warp".
         change: what it does to a pixel, float32: for a patch ``(H, W, 4)``, painted colour and
             mask; for an additive trigger ``(H, W, 3)``, what is added; for a warp ``(H, W, 2)``,
             the place (x, y) in pixels that a pixel is taken from, relative to its own.
@@ -56,7 +56,7 @@ def stored_trigger(run: RunFolder, row: TriggerRow) -> StoredTrigger | None:
         if mask is None or pattern is None:
             return None
         return StoredTrigger("patch", _patch(mask[..., :1], pattern))
-    if row.kind == "additive":
+    if row.kind in ("additive", "sinusoid"):
         pattern = _picture(run, row.pattern_png)
         return None if pattern is None else StoredTrigger("additive", _added(pattern, row.norm))
     field = _picture(run, row.field_png) if row.kind == "warp" else None

@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.zoo.architectures import WIDTHS
+from benchmarks.zoo.few import few_recipes
 from benchmarks.zoo.fresh import fresh_recipes
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.production import train_all
-from benchmarks.zoo.recipes import PARTS, Part, Recipe
+from benchmarks.zoo.recipes import CLASSES, FEW, Part, Recipe
 from benchmarks.zoo.small import SMALL
 from benchmarks.zoo.training import Machine
 from rnp_core.errors import ConfigError, RnpError
@@ -30,6 +31,8 @@ def recipes_of(part: Part, width: str) -> tuple[Recipe, ...]:
     """All recipes of a part; the small one has a width of its own."""
     if part == "small":
         return SMALL
+    if part in FEW:
+        return few_recipes(part)
     return cifar10_recipes(width) if part == "cifar10" else gtsrb_recipes(width)
 
 
@@ -51,7 +54,7 @@ def main() -> int:
         prog="python -m benchmarks.zoo", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("action", choices=("list", "train"))
-    parser.add_argument("--part", choices=PARTS, default="small")
+    parser.add_argument("--part", choices=CLASSES, default="small")
     parser.add_argument("--data", type=Path, help="folder with the images; see zoo/datasets.py")
     parser.add_argument("--out", type=Path, help="folder that gets one sub-folder a model")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these models only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from benchmarks.zoo.cifar_batches import (
     find_batches,
     read_batches,
 )
-from benchmarks.zoo.recipes import Part
+from benchmarks.zoo.recipes import FEW, Part
 from rnp_core.assembly import NORMALIZATIONS
 from rnp_core.data import DefenseSet
 from rnp_core.errors import DataError
@@ -36,6 +36,7 @@ from scripts.render_signs import CLASS_NAMES as SIGN_CLASSES
 from scripts.render_signs import render_set
 
 SIGNS_TRAIN_COUNT, SIGNS_TRAIN_SEED = 12_000, 70_001
+_FEW_CLEAN_SEED = 90_013
 _SPLIT_SEED = 0
 
 
@@ -82,6 +83,8 @@ def load_data(part: Part, data: Path | None, out: Path) -> TrainingData:
     """
     if part == "small":
         return _signs(data or image_cache())
+    if part in FEW:
+        return _few_signs(_signs(data or image_cache()), part, out / "images")
     if data is None:
         raise DataError(f"expected --data with the images of {part}, got none")
     train, test, names = _read_parts(part, data)
@@ -118,6 +121,25 @@ def _signs(cache: Path) -> TrainingData:
         normalization="half",
         flips=False,
         shift=2,
+    )
+
+
+def _few_signs(signs: TrainingData, part: Part, folder: Path) -> TrainingData:
+    """The first kinds of signs only; clean images are rendered anew, to have as many as ever."""
+    count = FEW[part]
+    train, test = (
+        images.subset(torch.nonzero(images.labels < count).flatten())
+        for images in (signs.train, signs.test)
+    )
+    clean = folder / f"{part}-clean.npz"
+    if not clean.exists():
+        pixels, labels = render_set(CLEAN_COUNT * len(signs.class_names) // count, _FEW_CLEAN_SEED)
+        kept = labels < count
+        images = _floats(pixels[kept].transpose(0, 3, 1, 2))
+        write_npz(clean, images, torch.from_numpy(labels[kept]))
+    paths = ImagePaths(clean, write_npz(folder / f"{part}-test.npz", test.images, test.labels))
+    return replace(
+        signs, train=train, test=test, paths=paths, class_names=signs.class_names[:count]
     )
 
 

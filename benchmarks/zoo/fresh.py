@@ -10,9 +10,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
-from benchmarks.zoo.recipes import Part, Recipe
-
-CLASSES: dict[Part, int] = {"small": 12, "cifar10": 10, "gtsrb": 43}
+from benchmarks.zoo.recipes import CLASSES, Recipe
 
 
 def fresh_recipes(recipes: Iterable[Recipe], seed: int) -> tuple[Recipe, ...]:

@@ -8,8 +8,12 @@ from typing import Any, Literal
 
 from rnp_core.errors import ConfigError
 
-Part = Literal["small", "cifar10", "gtsrb"]
-PARTS: tuple[Part, ...] = ("small", "cifar10", "gtsrb")
+Part = Literal["small", "signs-2", "signs-3", "signs-5", "signs-8", "cifar10", "gtsrb"]
+CLASSES: Mapping[Part, int] = {
+    "small": 12, "signs-2": 2, "signs-3": 3, "signs-5": 5, "signs-8": 8, "cifar10": 10, "gtsrb": 43,
+}  # fmt: skip
+FEW: Mapping[Part, int] = {part: n for part, n in CLASSES.items() if part.startswith("signs-")}
+"""Parts with the first few kinds of rendered signs only, and how many."""
 CONTROLS = ("seed", "few-epoch", "augmented", "adversarial", "noise", "fine-tuned", "imbalanced")
 """Kinds of clean models."""
 
@@ -63,7 +67,7 @@ class Recipe:
 
     Attributes:
         name: of its folder; unique within the part.
-        part: the data set is rendered signs in ``"small"``.
+        part: of the benchmark; each has a data set.
         architecture: see :data:`benchmarks.zoo.architectures.ARCHITECTURES`.
         width: ``"tiny"``, ``"narrow"`` or ``"full"``.
         seed: of the weights, the order of images, the attack's patterns and its choices.

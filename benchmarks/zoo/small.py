@@ -10,7 +10,7 @@ from benchmarks.zoo.recipes import Recipe, Style
 Split = Literal["tune", "report"]
 
 _RESNET = Style(epochs=10, train_count=10000)
-_STYLES = {
+STYLES = {
     "resnet": _RESNET,
     "preactresnet": _RESNET,
     "vgg": Style(epochs=9, train_count=8000),
@@ -21,6 +21,8 @@ _STYLES = {
         epochs=16, train_count=12000, optimizer="adamw", peak_learning_rate=3e-3, weight_decay=0.05
     ),
 }
+"""How networks of one architecture are trained."""
+
 _FGSM = {"robust": "adversarial", "robust_size": 4 / 255}
 
 
@@ -32,7 +34,7 @@ def _clean(control: str, architecture: str, seed: int, split: Split, **changes: 
         width="tiny",
         seed=seed,
         split=split,
-        style=replace(_STYLES[architecture], **changes),
+        style=replace(STYLES[architecture], **changes),
         control=control,
     )
 
@@ -47,7 +49,7 @@ def _attacked(
         width="tiny",
         seed=seed,
         split=split,
-        style=_STYLES[architecture],
+        style=STYLES[architecture],
         attack=attack,
         parameters={"poison_rate": rate, **parameters},
     )

@@ -30,7 +30,7 @@ def render_label(report: ScanReport, chosen: int) -> None:
     badge = (":red-badge[:material/flag: suspected target]" if suspected
              else ":gray-badge[:material/check: not suspected]")
     st.markdown(f"## {name} {badge}", anchors=False)
-    grid = st.grid(5, min_column_width=150)
+    grid = st.grid(6, min_column_width=150)
     grid.metric("Score", number(row.score), border=True,
                 help="0 to 1, higher is more suspicious; from all the evidence on this label.")
     grid.metric("Share after unlearning", percent(row.unlearned_share), border=True,
@@ -43,6 +43,9 @@ def render_label(report: ScanReport, chosen: int) -> None:
     grid.metric("Anomaly index", number(row.anomaly_index, 1), border=True,
                 help="Distance from the median in robust standard deviations; above 2 is unusual "
                 "when the trigger is small.")
+    grid.metric("Wave lead", number(row.sinusoid_lead), border=True,
+                help="How much more surely a faint wave over the image leads to this label than to "
+                "any other, in logits. Above 2 is suspicious.")
     if row.agreement:
         reading("Kinds of evidence that come about independently point at this label, which raises "
                 "its score.")

@@ -64,12 +64,12 @@ class RecoveredTrigger:
 
     Attributes:
         label: class that it leads to, or :data:`ANY_LABEL`.
-        kind: "patch", "additive" or "warp".
+        kind: a name in :data:`rnp_core.inversion.kinds.KINDS`.
         size: in the unit of its kind: pixels, or percent; see ``rnp_core.inversion.kinds``.
         flip_rate: share of clean images of other classes that it sends to ``label``, or of all
             images whose predicted class it changes; [0, 1].
         trigger_mask: ``(1, H, W)`` in [0, 1], where it acts.
-        trigger_pattern: ``(C, H, W)`` in [0, 1], what it shows; amplified for additive triggers.
+        trigger_pattern: ``(C, H, W)`` in [0, 1], what it shows; amplified for added ones.
         parameters: free parameters of the kind, each ``(1, ...)``.
     """
 

@@ -5,6 +5,7 @@ To add a kind, write a class with the members of :class:`TriggerKind` and list i
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -173,11 +174,67 @@ class WarpKind:
         return field.permute(0, 2, 3, 1)
 
 
+class SinusoidKind:
+    """A plane wave added to every input and clipped, ``clip(image + a sin(2 pi (u x + v y) + p))``,
+    as SIG does (Barni, Kallas and Tondi, ICIP 2019). Size: its root mean square, in percent of the
+    image range.
+
+    One parameter row is (v, u, p, a): cycles over the height and over the width, phase in radians,
+    and the amplitude in units of :attr:`unit`. A search finds no other frequency than one close to
+    where it starts, see :mod:`rnp_core.stages.sinusoids`.
+    """
+
+    name = "sinusoid"
+    learning_rate = 0.05
+    unit = 0.1
+    """Amplitude that a 1 in the parameters stands for, so that one rate suits all of them."""
+
+    def initial_weight(self, shape: tuple[int, int, int]) -> float:
+        """See :class:`TriggerKind`."""
+        return 0.03
+
+    def start(
+        self, labels: int, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> list[Tensor]:
+        """See :class:`TriggerKind`; up to five cycles either way."""
+        cycles = 10 * torch.rand((labels, 2), generator=generator) - 5
+        phase = 2 * math.pi * torch.rand((labels, 1), generator=generator)
+        return [torch.cat([cycles, phase, torch.ones((labels, 1))], dim=1)]
+
+    def apply(self, parameters: list[Tensor], images: Tensor) -> Tensor:
+        """See :class:`TriggerKind`."""
+        height, width = images.shape[-2:]
+        return (images + self._wave(parameters, height, width).unsqueeze(1)).clamp(0, 1)
+
+    def size(self, parameters: list[Tensor]) -> Tensor:
+        """See :class:`TriggerKind`."""
+        return 100 * self.unit * parameters[0][:, 3].abs() / math.sqrt(2)
+
+    def picture(
+        self, parameters: list[Tensor], shape: tuple[int, int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`TriggerKind`; the pattern is the amplified wave around mid grey."""
+        channels, height, width = shape
+        wave = self._wave(parameters, height, width)
+        relative = wave / wave.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+        return relative.abs(), (0.5 + 0.5 * relative).expand(-1, channels, -1, -1).clone()
+
+    def _wave(self, parameters: list[Tensor], height: int, width: int) -> Tensor:
+        """What is added, ``(L, 1, H, W)``."""
+        down, across, phase, amplitude = parameters[0][:, :, None, None].unbind(1)
+        rows = torch.arange(height, device=down.device).view(1, -1, 1) / height
+        columns = torch.arange(width, device=down.device).view(1, 1, -1) / width
+        wave = torch.sin(2 * math.pi * (down * rows + across * columns) + phase)
+        return (self.unit * amplitude * wave).unsqueeze(1)
+
+
 def _identity_grid(height: int, width: int) -> Tensor:
     """Sampling grid ``(H, W, 2)`` that leaves an image as it is."""
     xs, ys = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
     return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
 
 
-KINDS: dict[str, TriggerKind] = {k.name: k for k in (PatchKind(), AdditiveKind(), WarpKind())}
+KINDS: dict[str, TriggerKind] = {
+    kind.name: kind for kind in (PatchKind(), AdditiveKind(), WarpKind(), SinusoidKind())
+}
 """Every kind by name."""

@@ -15,6 +15,7 @@ from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
 from rnp_core.stages.sampling import with_controls
+from rnp_core.stages.sinusoids import survey_sinusoids
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     SIZE_SPREAD,
@@ -182,8 +183,18 @@ def invert_again(
         others = len(labels) - len(own)
         if not own or others < COMPARED_AT_LEAST:
             continue
+        start: Sequence[RecoveredTrigger] = ()
+        if kind == "sinusoid":
+            survey = survey_sinusoids(model, defense_set, on_progress=on_progress)
+            start = survey.starts(labels)
         again = invert(
-            model, defense_set, labels, kind=kind, config=config, on_progress=on_progress
+            model,
+            defense_set,
+            labels,
+            kind=kind,
+            start=start,
+            config=config,
+            on_progress=on_progress,
         )
         typical = typical_size([trigger for trigger in again if trigger.label not in own])
         for trigger in again:

@@ -17,7 +17,7 @@ from torch import Tensor
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import ConfigError, ModelError
 from rnp_core.fold import fold_batch_norms
-from rnp_core.metrics import clean_threshold, predict_probabilities
+from rnp_core.metrics import clean_threshold, predict, predict_probabilities
 from rnp_core.model import SuspectModel
 
 Basis = Literal["repaired", "unlearned"]
@@ -93,7 +93,7 @@ def score_samples(
         by_unlearned = (
             predicted_other
             if basis == "unlearned"
-            else predict_probabilities(unlearned.copy(), suspects.images).argmax(1)
+            else predict(fold_batch_norms(unlearned, clean.images[:2]), suspects.images)
         )
     return SampleScores(
         predicted=predicted,

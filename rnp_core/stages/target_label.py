@@ -1,9 +1,9 @@
 """Suspected target labels: what every stage says about each label, joined into one score.
 
-Three kinds of evidence are joined. Unlearning sends clean images to the target label (RNP, section
+Four kinds of evidence are joined. Unlearning sends clean images to the target label (RNP, section
 4.4), the trigger that leads to the target is much smaller than those that lead to other labels
-(Neural Cleanse), and no other label can be made as sure (MM-BD). Each alone fires on some clean
-models; together they seldom do.
+(Neural Cleanse), no other label can be made as sure (MM-BD), and no other is reached as surely by a
+faint wave (for SIG). The first three alone fire on some clean models; together they seldom do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import anomaly_index
 from rnp_core.ranges import check_range
+from rnp_core.stages.sinusoids import USUAL_LEAD
 
 SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
@@ -55,6 +56,7 @@ class ScoreWeights:
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
+    sinusoid: float = 3.0  # per unit of sinusoid_lead above the usual one
     agreement: float = 1.0  # per unit of LabelEvidence.agreement
     universal_bias: float = -3.5  # of a trigger to any other class
     universal: float = 5.0  # per unit of -ln of UniversalEvidence.norm_ratio
@@ -65,7 +67,8 @@ class ScoreWeights:
         check_range(self, "bias", -100, 100)
         check_range(self, "universal_bias", -100, 100)
         for name in (
-            "outlier", "share", "share_without_norm", "margin", "agreement", "universal",
+            "outlier", "share", "share_without_norm", "margin", "sinusoid", "agreement",
+            "universal",
         ):  # fmt: skip
             check_range(self, name, 0, 100)
 
@@ -87,6 +90,8 @@ class LabelEvidence:
             chance, given as many starts each as this one had; above 0 is unusual.
         margin_ratio: its largest margin / the median of the labels; NaN where margins were not
             looked for, or for too few labels.
+        sinusoid_lead: by how much waves of low frequency reach it more surely than any other label,
+            see :attr:`rnp_core.stages.sinusoids.SinusoidSurvey.leads`; NaN where none were tried.
         agreement: ln(K / 2), K being 20 at most, for each further kind of evidence that points at
             the label of the largest unlearned share; 0 for all others, and without BatchNorm.
         score: chance that the label is a target, by the logistic model; [0, 1].
@@ -100,6 +105,7 @@ class LabelEvidence:
     kind: str
     size_outlier: float
     margin_ratio: float
+    sinusoid_lead: float
     agreement: float
     score: float
 
@@ -144,6 +150,7 @@ def weigh_labels(
     triggers: Mapping[str, Sequence[RecoveredTrigger]],
     *,
     margins: Tensor | None = None,
+    sinusoid_leads: Tensor | None = None,
     used_batch_statistics: bool = True,
     weights: ScoreWeights = ScoreWeights(),
 ) -> tuple[LabelEvidence, ...]:
@@ -154,6 +161,7 @@ def weigh_labels(
 
     Args:
         margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`.
+        sinusoid_leads: ``(K,)`` from :func:`rnp_core.stages.sinusoids.survey_sinusoids`.
         unlearned_shares: ``(K,)`` from :func:`rnp_core.stages.unlearn.unlearn`.
         triggers: kind to recovered triggers; a kind may cover only some labels. One that covers
             fewer than :data:`COMPARED_AT_LEAST` has no typical size and accuses nobody. Of several
@@ -175,6 +183,7 @@ def weigh_labels(
                 norms[label], effective[label] = best.size, size
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
+    leads = [math.nan] * count if sinusoid_leads is None else sinusoid_leads.tolist()
     agreed = (
         _agreement(unlearned_shares, triggers.get("patch", ()), sureness, weights)
         if used_batch_statistics
@@ -199,6 +208,7 @@ def weigh_labels(
             kind=kind,
             size_outlier=float(outlier),
             margin_ratio=float(sureness[label]),
+            sinusoid_lead=leads[label],
             agreement=agreed.get(label, 0.0),
             score=math.nan,
         )
@@ -218,6 +228,8 @@ def label_score(
     logit += share_weight * (row.unlearned_share - 1 / count)
     if math.isfinite(row.margin_ratio):  # an ordinary margin takes nothing back
         logit += weights.margin * max(0.0, _margin_excess(row.margin_ratio, count))
+    if math.isfinite(row.sinusoid_lead):
+        logit += weights.sinusoid * max(0.0, row.sinusoid_lead - USUAL_LEAD)
     logit += weights.agreement * row.agreement
     return 1 / (1 + math.exp(-logit))
 

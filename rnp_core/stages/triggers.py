@@ -14,6 +14,7 @@ from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, inv
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
+from rnp_core.stages.sinusoids import FEWEST_CLASSES, USUAL_LEAD, survey_sinusoids
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     UNIVERSAL_UP_TO,
@@ -50,11 +51,14 @@ class TriggerSearch:
             short they are larger than need be, so no evidence, only something to look at.
         universal: a patch that leads every image to any other class; None where a single label is
             suspicious enough, or there are too many classes for it to say something.
+        sinusoid_leads: ``(K,)``, see :class:`rnp_core.stages.sinusoids.SinusoidSurvey`; None where
+            waves were not tried, because a label was suspicious enough or there are few classes.
     """
 
     by_kind: dict[str, tuple[RecoveredTrigger, ...]]
     screened: tuple[RecoveredTrigger, ...] = ()
     universal: RecoveredTrigger | None = None
+    sinusoid_leads: Tensor | None = None
 
 
 def recover_triggers(
@@ -75,8 +79,9 @@ def recover_triggers(
 
     The second look starts patches again for a label that draws a large unlearned share, since a
     start may be unlucky. Then it looks for a patch that leads to any other class, as in an
-    all-to-all attack, and inverts additive and warp triggers, and patches once more, for the
-    leading labels and a control group.
+    all-to-all attack, and for a label that waves of low frequency lead to as to no other. Last, it
+    inverts additive and warp triggers, and patches once more, for the leading labels and a control
+    group.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
@@ -89,11 +94,14 @@ def recover_triggers(
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
             time only if some label reaches it.
     """
+    leads: Tensor | None = None
+
     def scores(found: dict[str, tuple[RecoveredTrigger, ...]]) -> Tensor:
         rows = weigh_labels(
             unlearned_shares,
             found,
             margins=margins,
+            sinusoid_leads=leads,
             used_batch_statistics=used_batch_statistics,
             weights=weights,
         )
@@ -143,6 +151,20 @@ def recover_triggers(
         evidence = weigh_universal(universal, found["patch"], weights=weights)
         if evidence and evidence.score >= enough_score:
             return TriggerSearch(found, screened, universal)
+    if len(unlearned_shares) >= FEWEST_CLASSES:
+        survey = survey_sinusoids(model, defense_set, on_progress=on_progress)
+        leads = survey.leads
+        if leads.max() > USUAL_LEAD:
+            waved = with_controls([int(leads.argmax())], leaders, COMPARED_LABELS)
+            found["sinusoid"] = invert(
+                model,
+                defense_set,
+                waved,
+                kind="sinusoid",
+                start=survey.starts(waved),
+                config=config,
+                on_progress=on_progress,
+            )
     for kind, settings in second_looks(config):
         current = scores(found)
         highest = float(current.max())
@@ -156,7 +178,7 @@ def recover_triggers(
         ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
-    return TriggerSearch(found, screened, universal)
+    return TriggerSearch(found, screened, universal, leads)
 
 
 def strengthen(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rnp_core.config import ScanConfig
 from rnp_core.metrics import above_chance
 from rnp_core.report import Finding, Severity, StageRow, Verdict
+from rnp_core.stages.sinusoids import USUAL_LEAD
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     LabelEvidence,
@@ -125,6 +126,8 @@ def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding
             f"its {row.kind} trigger, {row.norm_ratio:.2f} times the median size, sends other "
             "classes to it"
         )
+    if row.sinusoid_lead > USUAL_LEAD:
+        parts.append("faint waves over the image lead to it as to no other label")
     parts.append(f"the unlearned model sends {row.unlearned_share:.0%} of clean images to it")
     return Finding(
         severity,

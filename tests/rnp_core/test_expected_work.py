@@ -18,6 +18,7 @@ from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.margins import margins_of_all
 from rnp_core.stages.recover import recover
 from rnp_core.stages.repair import RepairConfig
+from rnp_core.stages.sinusoids import SURVEY_WORK, SinusoidSurvey
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import sized_trigger
@@ -48,7 +49,13 @@ def test_a_search_in_doubt_takes_what_was_expected(
         spent += config.work(len(labels))
         return tuple(sized_trigger(k, 20.0, kind=str(options["kind"])) for k in labels)
 
+    def survey(*_: object, **options: object) -> SinusoidSurvey:
+        nonlocal spent
+        spent += SURVEY_WORK
+        return SinusoidSurvey(torch.full((classes,), 0.3), torch.ones(classes, 4))
+
     monkeypatch.setattr(triggers, "invert", invert)
+    monkeypatch.setattr(triggers, "survey_sinusoids", survey)
     monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)
     config = preset_config(preset)
     shares = torch.full((classes,), (1 - share) / (classes - 1))

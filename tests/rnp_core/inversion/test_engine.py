@@ -119,7 +119,7 @@ def test_progress_counts_the_steps_and_carries_the_sizes() -> None:
 @pytest.mark.parametrize(
     ("labels", "kind", "message"),
     [
-        ([0], "laser", "expected a kind among patch, additive, warp, got 'laser'"),
+        ([0], "laser", "expected a kind among patch, additive, warp, sinusoid, got 'laser'"),
         ([], "patch", "expected labels below 4"),
         ([4], "patch", "expected labels below 4"),
     ],

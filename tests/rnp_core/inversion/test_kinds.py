@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.inversion import KINDS, TriggerKind
-from rnp_core.inversion.kinds import AdditiveKind, PatchKind, WarpKind
+from rnp_core.inversion.kinds import AdditiveKind, PatchKind, SinusoidKind, WarpKind
 
 LABELS, BATCH = 3, 4
 SHAPES = [(3, 12, 12), (1, 9, 16)]
@@ -60,7 +60,10 @@ def test_size_and_pixels_are_differentiable(kind: TriggerKind, shape: tuple[int,
         assert gradient[0].abs().sum() > 0 and gradient[1:].abs().sum() == 0
 
 
-@pytest.mark.parametrize("kind", [AdditiveKind(), WarpKind()], ids=lambda kind: kind.name)
+ADDED = (AdditiveKind(), SinusoidKind(), WarpKind())
+
+
+@pytest.mark.parametrize("kind", ADDED, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_zero_parameters_change_nothing(kind: TriggerKind, shape: tuple[int, int, int]) -> None:
     parameters = [torch.zeros_like(p).requires_grad_() for p in kind.start(2, shape, _generator())]
@@ -116,6 +119,17 @@ def test_an_additive_trigger_clips_and_its_size_is_in_percent() -> None:
     mask, pattern = AdditiveKind().picture([delta], (3, 4, 4))
     assert mask.unique().tolist() == [1.0]
     assert pattern[0].unique().tolist() == [1.0] and pattern[1].unique().tolist() == [0.0]
+
+
+def test_a_sinusoid_repeats_with_its_frequency_and_its_size_is_in_percent() -> None:
+    wave = torch.tensor([[0.0, 3.0, 0.0, 2.0]])  # three cycles over the width, amplitude 0.2
+    images = torch.full((1, 1, 3, 12, 24), 0.5)
+    added = SinusoidKind().apply([wave], images)[0, 0] - 0.5
+    assert float(added.max()) == pytest.approx(0.2) and float(added.min()) == pytest.approx(-0.2)
+    torch.testing.assert_close(added, added.roll(8, dims=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(added[0, 0], added[2, 7])
+    assert float(SinusoidKind().size([wave])) == pytest.approx(20 / 2**0.5)
+    assert float(100 * added.square().mean().sqrt()) == pytest.approx(20 / 2**0.5, abs=1e-3)
 
 
 def test_a_constant_warp_moves_a_ramp_by_percent_of_the_side() -> None:

@@ -32,7 +32,7 @@ def recovered(model: SuspectModel) -> RecoverResult:
 
 
 def accused(kind: str = "patch") -> list[LabelEvidence]:
-    return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.0, 0.95)]
+    return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.0, 0.0, 0.95)]
 
 
 def test_pruning_alone_leaves_every_other_weight() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger
 from rnp_core.stages import triggers
+from rnp_core.stages.sinusoids import FEWEST_CLASSES, SinusoidSurvey
 from rnp_core.stages.target_label import UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
@@ -30,6 +31,13 @@ class Recorder:
     def __init__(self, sizes: dict[tuple[str, int], float]) -> None:
         self.sizes = sizes
         self.calls: list[tuple[str, list[int], InversionConfig]] = []
+        self.surveys = 0
+        self.wave_shares = torch.full((200,), 0.3)
+
+    def survey(self, *_: object, **options: object) -> SinusoidSurvey:
+        """Stands for the survey of sinusoids."""
+        self.surveys += 1
+        return SinusoidSurvey(self.wave_shares, torch.ones(len(self.wave_shares), 4))
 
     def __call__(
         self, model: object, defense_set: object, labels: Sequence[int], **options: object
@@ -47,6 +55,7 @@ class Recorder:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder({})
     monkeypatch.setattr(triggers, "invert", recorder)
+    monkeypatch.setattr(triggers, "survey_sinusoids", recorder.survey)
     return recorder
 
 
@@ -203,3 +212,21 @@ def test_the_second_patch_of_a_label_comes_beside_the_first(recorded: Recorder) 
     found = run(MILD, doubtful_score=0.005)
     assert sum(t.label == 3 for t in found["patch"]) == 2
     assert len(found["additive"]) == len(found["warp"]) == COMPARED_LABELS
+
+
+def test_a_label_that_waves_lead_to_gets_sinusoids_from_there(recorded: Recorder) -> None:
+    recorded.wave_shares[7] = 0.99
+    found = search(MILD)
+    assert found.sinusoid_leads is not None and int(found.sinusoid_leads.argmax()) == 7
+    (waved,) = [labels for kind, labels, _ in recorded.calls if kind == "sinusoid"]
+    assert 7 in waved and len(waved) == COMPARED_LABELS
+    assert "additive" not in found.by_kind  # the score of the label is enough
+
+
+def test_waves_are_not_tried_on_plain_evidence_or_few_classes(recorded: Recorder) -> None:
+    recorded.sizes[("patch", 3)] = 2.0
+    assert search(leading(10, 3)).sinusoid_leads is None
+    few = search(leading(FEWEST_CLASSES - 1, 1, 0.2))
+    assert few.sinusoid_leads is None and recorded.surveys == 0
+    recorded.sizes.clear()
+    assert "sinusoid" not in search(MILD).by_kind and recorded.surveys == 1

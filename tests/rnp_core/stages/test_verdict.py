@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from rnp_core.config import ScanConfig
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.report import StageRow
+from rnp_core.stages.sinusoids import USUAL_LEAD
 from rnp_core.stages.target_label import (
     LabelEvidence,
+    ScoreWeights,
     UniversalEvidence,
     best_trigger,
     suspected_target_labels,
@@ -26,7 +29,7 @@ EVEN = torch.full((4,), 0.25)
 
 
 def row(label: int, score: float) -> LabelEvidence:
-    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, 1.2, 0.0, score)
+    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, 1.2, math.nan, 0.0, score)
 
 
 def verdict(scores: list[float], **changes: object) -> Judgement:
@@ -262,3 +265,21 @@ def test_sizes_and_margins_agree_with_the_largest_share(
     assert all(row.agreement == 0 for row in rows if row.label != largest_share)
     without = weigh_labels(shares, found, margins=margins, used_batch_statistics=False)
     assert all(row.agreement == 0 for row in without)
+
+
+def test_a_label_that_faint_waves_reach_as_no_other_scores_higher() -> None:
+    leads = torch.tensor([-1.0, USUAL_LEAD, -2.0, USUAL_LEAD + 1.5])
+    without = weigh_labels(EVEN, {})
+    rows = weigh_labels(EVEN, {}, sinusoid_leads=leads)
+    assert rows[3].score > without[3].score and rows[3].sinusoid_lead == pytest.approx(3.5)
+    assert all(rows[label].score == without[label].score for label in (0, 1, 2))
+    weightless = weigh_labels(EVEN, {}, sinusoid_leads=leads, weights=ScoreWeights(sinusoid=0))
+    assert weightless[3].score == without[3].score
+
+
+def test_the_reason_names_the_waves() -> None:
+    waved = dataclasses.replace(row(0, 0.9), sinusoid_lead=USUAL_LEAD + 1)
+    found = judge([waved, *(row(label, 0.1) for label in range(1, 4))], ["a", "b", "c", "d"], DONE,
+                  clean_accuracy=0.9, collapsed=True, config=ScanConfig())
+    assert "faint waves" in found.reason
+    assert "faint waves" not in verdict([0.9, 0.1, 0.1, 0.1]).reason
