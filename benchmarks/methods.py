@@ -15,6 +15,7 @@ from benchmarks.baselines.fine_tuning import FineTuningConfig, fine_tune
 from benchmarks.baselines.neural_cleanse import NeuralCleanseConfig, neural_cleanse
 from benchmarks.baselines.official_rnp import OfficialRnpConfig, official_rnp
 from benchmarks.baselines.strip import StripConfig, strip
+from benchmarks.baselines.weight_statistics import LAST, LIPSCHITZ, weight_statistics
 from benchmarks.ours import ABLATIONS, our_scan
 from rnp_core.config import preset_config
 from rnp_core.errors import ConfigError
@@ -63,10 +64,12 @@ TITLES: Mapping[str, str] = {
     "anp-drop": "ANP, accuracy drop at most 1 point",
     "clp": "CLP",
     "strip": "STRIP",
+    LAST: "mean weights of the last layer",
+    LIPSCHITZ: "Lipschitz bounds of channels",
 }
 """Name of a row to what a table calls it."""
 
-BASELINES = ("rnp", "nc", "nc-same-budget", "fine-tuning", "anp", "clp", "strip")
+BASELINES = ("rnp", "nc", "nc-same-budget", "fine-tuning", "anp", "clp", "strip", "weights")
 """Names of the methods of others."""
 
 RNP_ROWS, ANP_ROWS = ("rnp-oracle", "rnp-0.70", "rnp-drop"), ("anp", "anp-drop")
@@ -122,6 +125,7 @@ def _methods(budget: str, preset: str, seed: int) -> dict[str, Method]:
         Method("anp", ANP_ROWS, partial(anp, config=_ANP[budget]), budget),
         _single("clp", partial(clp, config=ClpConfig())),
         _single("strip", partial(strip, config=_STRIP[budget]), budget),
+        Method("weights", (LAST, LIPSCHITZ), weight_statistics),
     ]
     for change, (_, apply) in ABLATIONS.items():
         name = f"{OURS}-{change}"

@@ -36,7 +36,7 @@ def clp(defence: Defence, *, config: ClpConfig = ClpConfig()) -> dict[str, Outco
     Raises:
         NotApplicable: when no BatchNorm follows a convolution.
     """
-    pairs = _convolutions_with_norm(defence.model, defence.clean.images[:2])
+    pairs = convolutions_with_norm(defence.model, defence.clean.images[:2])
     if not pairs:
         raise NotApplicable("the network has no BatchNorm behind a convolution")
     modules = dict(defence.model.network.named_modules())
@@ -65,7 +65,7 @@ def lipschitz_bounds(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     return spectral * gain
 
 
-def _convolutions_with_norm(model: SuspectModel, images: Tensor) -> dict[str, str]:
+def convolutions_with_norm(model: SuspectModel, images: Tensor) -> dict[str, str]:
     """BatchNorm name to the name of the convolution whose output it gets, in running order."""
     duplicate = model.copy()
     outputs: dict[int, str] = {}

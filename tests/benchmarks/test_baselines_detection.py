@@ -6,11 +6,14 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.baselines.contract import NotApplicable
 from benchmarks.baselines.neural_cleanse import CostSchedule, NeuralCleanseConfig, neural_cleanse
 from benchmarks.baselines.strip import StripConfig, strip
+from benchmarks.baselines.weight_statistics import LAST, LIPSCHITZ, weight_statistics
 from rnp_core.metrics import auroc
+from rnp_core.model import Normalization, SuspectModel
 from tests.benchmarks.tiny import planted_defence
 from tests.helpers.models import CLASSES, TARGET
 
@@ -80,3 +83,21 @@ def test_strip_entropy_lies_between_none_and_that_of_even_shares() -> None:
 def test_strip_needs_suspects() -> None:
     with pytest.raises(NotApplicable, match="suspect"):
         strip(dataclasses.replace(planted_defence(), suspects=None))
+
+
+def test_weights_alone_give_a_score_and_the_row_that_is_largest() -> None:
+    defence = planted_defence()
+    found = weight_statistics(defence)
+    head = [m for m in defence.model.network.modules() if isinstance(m, nn.Linear)][-1]
+    assert found[LAST].labels == (int(head.weight.mean(1).argmax()),)
+    assert found[LAST].score is not None and found[LIPSCHITZ].score is not None
+    assert found[LIPSCHITZ].score > 0
+
+
+def test_weights_without_the_layers_say_nothing() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2))
+    model = SuspectModel(
+        network, normalization=Normalization.none(3), num_classes=2, input_shape=(3, 12, 12)
+    )
+    with pytest.raises(NotApplicable, match="no last layer"):
+        weight_statistics(dataclasses.replace(planted_defence(), model=model))
