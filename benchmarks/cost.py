@@ -8,9 +8,10 @@ Networks have random convolutions and a last layer that is fitted to the classes
 synthetic images right without training: cost depends on shapes, not on what was learned. Every scan
 is made to accuse its most suspicious label, and that alone, so that removal is part of it, and
 looks for more kinds of triggers, as no label of such a network stands out: a long way through a
-scan. Two cases are trained for a moment on images of which some have a white square and its label,
-and scanned as anything is. Each case runs in a process of its own, with at least one clean image a
-class.
+scan. Cases called backdoored are trained for a moment on images of which some have a white square
+and its label, and scanned as anything is; half of their suspects have the square. Brief ones stop
+every search after a few steps: they show the memory of networks whose scan takes long. Each case
+runs in a process of its own, with at least one clean image a class.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from benchmarks.environment import describe_environment
 from benchmarks.tasks import peak_memory
 from rnp_core.acceleration import choose_device
 from rnp_core.architectures import build
-from rnp_core.config import preset_config
+from rnp_core.config import ScanConfig, preset_config
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.layers import WEIGHTED
 from rnp_core.model import Normalization, SuspectModel
@@ -63,13 +64,23 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 
 
 _TRAINED_STEPS = 300
+_FEW = 4
+"""Steps of a brief case."""
 _OFFICIAL_UNLEARNING = 13
 """Epochs after which the official RNP's unlearning stops."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table."""
+    """One line of the table.
+
+    Attributes:
+        classes, clean, suspects: how many classes, clean images and suspect images.
+        threads: of the processor.
+        precision: as in :class:`rnp_core.config.ScanConfig`.
+        backdoored: whether the network is trained with a backdoor.
+        brief: a few steps of every search only.
+    """
 
     network: str
     classes: int = 10
@@ -78,13 +89,20 @@ class Case:
     threads: int = 2
     precision: str = "auto"
     backdoored: bool = False
+    brief: bool = False
 
     @property
     def name(self) -> str:
         """The case in one word."""
         parts = [self.network, f"{self.classes}c", f"{self.clean}i", f"{self.suspects}s"]
         parts += [f"{self.threads}t", self.precision]
-        return "-".join([*parts, "backdoored"] if self.backdoored else parts)
+        parts += [name for name in ("backdoored", "brief") if getattr(self, name)]
+        return "-".join(parts)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its multiply-adds are counted, which takes a scan of its own."""
+        return self == Case(self.network, backdoored=self.backdoored)
 
 
 CASES: tuple[Case, ...] = (
@@ -93,9 +111,10 @@ CASES: tuple[Case, ...] = (
     *(Case("wrn16-1", classes=count) for count in (43, 200, 1000)),
     *(Case("resnet18", classes=count) for count in (43, 200, 1000)),
     *(Case("resnet18", clean=count) for count in (50, 2000)),
-    *(Case("resnet18", suspects=count) for count in (1000, 10000)),
+    *(Case("resnet18", suspects=count, backdoored=True) for count in (1000, 10000)),
     *(Case(network, threads=1) for network in ("wrn16-1", "resnet18")),
     *(Case(network, backdoored=True) for network in ("wrn16-1", "resnet18")),
+    Case("resnet50-224", brief=True),
 )
 
 
@@ -247,8 +266,12 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
     suspects = None
     if case.suspects:
         images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
+        if case.backdoored:
+            with_square(images[::2])
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
     config = dataclasses.replace(preset_config("standard"), precision=case.precision)
+    if case.brief:
+        config = _few_steps(config)
     if not case.backdoored:
         one_label = dataclasses.replace(config.weights, universal_bias=-100)
         config = dataclasses.replace(config, suspicious_score=1e-9, weights=one_label)
@@ -273,6 +296,17 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
         "precision": result.report.environment["precision"],
         "peak_mib": peak_memory(),
     }
+
+
+def _few_steps(config: ScanConfig) -> ScanConfig:
+    """With batches as large as ever."""
+    return dataclasses.replace(
+        config,
+        recover_stage=dataclasses.replace(config.recover_stage, steps=_FEW),
+        margin_stage=dataclasses.replace(config.margin_stage, steps=_FEW),
+        invert_stage=dataclasses.replace(config.invert_stage, steps=_FEW),
+        repair_stage=dataclasses.replace(config.repair_stage, steps=_FEW, warm_up=1),
+    )
 
 
 def plain_ways(case: Case, *, device: str) -> dict[str, float]:
@@ -373,7 +407,7 @@ def measure(case: Case, *, runs: int, device: str) -> dict[str, Any]:
     }
     row |= {**timed[0], "seconds": statistics.median(run["seconds"] for run in timed)}
     row |= {"stages": stages, **in_a_process(case, "plain", device)}
-    if case == Case(case.network):  # counting takes a scan of its own: once for each network
+    if case.is_counted:
         row |= in_a_process(case, "count", device)
     row["matrix_rate"] = matrix_rate(
         case.threads, bfloat16=row["precision"] == "bfloat16", device=device

@@ -1,4 +1,4 @@
-"""The benchmark of seconds and memory, without running a scan."""
+"""The benchmark of seconds, memory and multiply-adds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.cost import CASES, Case, fitted_network, main, prototype_images, table, with_square
+from benchmarks.cost import (
+    CASES,
+    Case,
+    StageMeter,
+    fitted_network,
+    main,
+    prototype_images,
+    run_case,
+    stage_table,
+    table,
+    with_square,
+)
+from rnp_core import pipeline
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -22,6 +34,8 @@ def row(**changes: Any) -> dict[str, Any]:
 def test_every_case_has_a_name_of_its_own() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert Case("resnet18", backdoored=True).name.endswith("-backdoored")
+    assert Case("resnet18", brief=True).name.endswith("-auto-brief")
+    assert Case("resnet18").is_counted and not Case("resnet18", classes=43).is_counted
 
 
 def test_the_table_gives_ratios_and_shares() -> None:
@@ -49,3 +63,24 @@ def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "nonsense"])
     assert "expected cases among wrn16-1-10c-500i-0s-2t-auto" in capsys.readouterr().err
+
+
+def test_a_brief_scan_is_measured_by_stage() -> None:
+    threads = torch.get_num_threads()
+    case = Case("wrn16-1", clean=40, threads=threads, precision="float32", brief=True)
+    timed = run_case(case, count_operations=False, device="cpu")
+    assert set(timed["stage_peak_mib"]) <= set(timed["stages"])
+    assert 0 < timed["stage_peak_mib"]["triggers"] <= timed["peak_mib"] + 1
+    assert timed["stages"]["removal"] > 0  # the most suspicious label is accused
+    counted = run_case(case, count_operations=True, device="cpu")
+    stages = counted["stage_multiply_adds"]
+    assert stages["triggers"] > 0 and sum(stages.values()) <= counted["multiply_adds"]
+    lines = stage_table([{**row(), **timed, **counted, "matrix_rate": 1e11}]).splitlines()
+    assert len(lines) == 2 + len(stages)
+
+
+def test_a_meter_leaves_the_scan_as_it_was() -> None:
+    before = pipeline.StageLog
+    with pytest.raises(TypeError):
+        StageMeter(torch.device("cpu")).scan()
+    assert pipeline.StageLog is before
