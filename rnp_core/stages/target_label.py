@@ -51,8 +51,8 @@ class ScoreWeights:
         ConfigError: when a value is outside its range.
     """
 
-    bias: float = -2.6
-    outlier: float = 4.0  # per unit of size_outlier
+    bias: float = -2.2
+    outlier: float = 5.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
     margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
