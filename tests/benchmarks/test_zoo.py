@@ -16,16 +16,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchmarks.attacks import ATTACKS
-from benchmarks.images import ImagePaths, write_npz
+from benchmarks.images import ImagePaths, read_npz, write_npz
 from benchmarks.subjects import read_zoo
 from benchmarks.zoo import __main__ as command
-from benchmarks.zoo import augmentation, production
+from benchmarks.zoo import augmentation, datasets, production
 from benchmarks.zoo.architectures import ARCHITECTURES, WIDTHS, build_network
 from benchmarks.zoo.datasets import TrainingData, load_data
+from benchmarks.zoo.few import few_recipes
 from benchmarks.zoo.fresh import fresh_recipes
 from benchmarks.zoo.grid import cifar10_recipes, gtsrb_recipes
 from benchmarks.zoo.models import is_done, write_model
-from benchmarks.zoo.recipes import CONTROLS, Recipe, Style
+from benchmarks.zoo.recipes import CONTROLS, FEW, Part, Recipe, Style
 from benchmarks.zoo.small import SMALL
 from benchmarks.zoo.training import Machine, Trained, train
 from rnp_core.architectures import recognise
@@ -102,6 +103,32 @@ def test_a_part_has_what_the_benchmark_needs(part: str) -> None:
     if part != "gtsrb":
         assert {made.attack for made in backdoored} == set(ATTACKS)
     assert json.loads(json.dumps(recipes[0].to_dict())) == recipes[0].to_dict()
+
+
+@pytest.mark.parametrize("part", FEW)
+def test_few_classes_have_targets_among_them_and_as_many_clean_models(part: Part) -> None:
+    recipes = few_recipes(part)
+    assert [bool(made.attack) for made in recipes] == [True, True, False, False]
+    assert all(made.parameters["target"] < FEW[part] for made in recipes if made.attack)
+    assert {made.split for made in recipes} == {"fresh"}
+    assert len({made.seed for name in FEW for made in few_recipes(name)}) == 4 * len(FEW)
+
+
+def test_images_of_few_classes_are_of_the_first_ones(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((40, 32, 32, 3), seed % 256, np.uint8), np.arange(40) % 4
+
+    monkeypatch.setattr(datasets, "render_set", render)
+    monkeypatch.setattr(datasets, "_signs", lambda cache: data)
+    found = load_data("signs-3", tmp_path, tmp_path / "zoo")
+    assert found.class_names == ("a", "b", "c")
+    assert set(found.train.labels.tolist()) == set(found.test.labels.tolist()) == {0, 1, 2}
+    clean = read_npz(found.paths.clean)
+    assert len(clean) == 30 and int(clean.labels.max()) == 2
+    assert found.paths.clean == tmp_path / "zoo" / "images" / "signs-3-clean.npz"
+    assert read_npz(found.paths.test).labels.tolist() == found.test.labels.tolist()
 
 
 def test_cifar10_has_poison_rates_down_to_half_a_percent() -> None:
