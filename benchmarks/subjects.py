@@ -19,9 +19,9 @@ from benchmarks.images import ImagePaths, image_cache, shared_images, signs_imag
 from rnp_core.errors import DataError
 from rnp_core.evaluation.triggers import TrueTrigger, trigger_from_card
 
-Split = Literal["tune", "report", "fresh", "shared"]
+Split = Literal["tune", "report", "fresh", "few", "shared"]
 NO_ATTACK = "none"
-SPLITS = ("tune", "report", "fresh", "shared")
+SPLITS = ("tune", "report", "fresh", "few", "shared")
 
 
 class AttackTruth(Protocol):

@@ -39,7 +39,7 @@ def _recipe(part: Part, start: str, architecture: str, seed: int, **values: Any)
         architecture=architecture,
         width="tiny",
         seed=seed,
-        split="fresh",
+        split="few",
         style=replace(STYLES[architecture], train_count=None, epochs=12),
         **values,
     )

@@ -71,7 +71,8 @@ class Recipe:
         architecture: see :data:`benchmarks.zoo.architectures.ARCHITECTURES`.
         width: ``"tiny"``, ``"narrow"`` or ``"full"``.
         seed: of the weights, the order of images, the attack's patterns and its choices.
-        split: the half of the benchmark that it belongs to; see :mod:`benchmarks.zoo.fresh`.
+        split: the half of the benchmark that it belongs to; see :mod:`benchmarks.zoo.fresh`
+            and :mod:`benchmarks.zoo.few`, whose models are in no half.
         style: of training.
         attack: name of the attack; None for a clean model.
         parameters: of the attack, ``poison_rate`` among them.
@@ -83,7 +84,7 @@ class Recipe:
     architecture: str
     width: str
     seed: int
-    split: Literal["tune", "report", "fresh"]
+    split: Literal["tune", "report", "fresh", "few"]
     style: Style
     attack: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -110,7 +110,7 @@ def test_few_classes_have_targets_among_them_and_as_many_clean_models(part: Part
     recipes = few_recipes(part)
     assert [bool(made.attack) for made in recipes] == [True, True, False, False]
     assert all(made.parameters["target"] < FEW[part] for made in recipes if made.attack)
-    assert {made.split for made in recipes} == {"fresh"}
+    assert {made.split for made in recipes} == {"few"}
     assert len({made.seed for name in FEW for made in few_recipes(name)}) == 4 * len(FEW)
 
 
