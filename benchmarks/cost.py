@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -233,6 +232,8 @@ class StageMeter:
         on_gpu = self._device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self._device)
+        import psutil  # comes with the tests' and the fleet's packages only
+
         over, process, highest = threading.Event(), psutil.Process(), 0
 
         def look() -> None:
@@ -406,7 +407,9 @@ def measure(case: Case, *, runs: int, device: str) -> dict[str, Any]:
         name: statistics.median(run["stages"][name] for run in timed) for name in timed[0]["stages"]
     }
     row |= {**timed[0], "seconds": statistics.median(run["seconds"] for run in timed)}
-    row |= {"stages": stages, **in_a_process(case, "plain", device)}
+    row["stages"] = stages
+    if not case.brief:
+        row |= in_a_process(case, "plain", device)
     if case.is_counted:
         row |= in_a_process(case, "count", device)
     row["matrix_rate"] = matrix_rate(
@@ -433,6 +436,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         if "multiply_adds" in row:
             operations = f"{row['multiply_adds'] / 1e9:.0f}"
             share = f"{row['multiply_adds'] / row['seconds'] / row['matrix_rate']:.0%}"
+        if row.get("brief"):  # a few steps say nothing of time
+            start = f"| {row['case']} ({row['precision']}) | – | {row['peak_mib']:.0f} |"
+            lines.append(start + " – |" * 8)
+            continue
         samples = f"{stages['samples']:.1f}" if row["suspects"] else "–"
         lines.append(
             f"| {row['case']} ({row['precision']}) | {row['seconds']:.1f} | {row['peak_mib']:.0f} "

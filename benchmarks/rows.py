@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
         subject, method, clean_count, seed, budget: the key.
-        part: "shared", "small", "cifar10" or "gtsrb".
+        part: "shared", or one of :data:`benchmarks.zoo.recipes.CLASSES`.
         split: "tune", "report", "fresh", "few" or "shared".
         attack: name of the attack, "none" for a clean control.
         control: what kind of clean control it is, or empty.

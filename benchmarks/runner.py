@@ -37,7 +37,7 @@ class Grid:
     """What to run.
 
     Attributes:
-        part: "shared", "small", "cifar10" or "gtsrb".
+        part: "shared", or one of :data:`benchmarks.zoo.recipes.CLASSES`.
         methods: names for :func:`benchmarks.methods.find_methods`.
         counts: clean images that a defence gets.
         seeds: of the choice of images and of every method.

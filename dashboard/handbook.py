@@ -3,8 +3,8 @@
 GLOSSARY = (
     ("Backdoor", "Hidden behaviour that somebody trained into a model: with a trigger in the image "
      "it answers what the attacker wants, without it everything looks normal."),
-    ("Trigger", "The change of the image that opens the backdoor: a sticker, a faint pattern, a "
-     "slight bend."),
+    ("Trigger", "The change of the image that opens the backdoor: a sticker, a faint pattern or "
+     "wave, a slight bend."),
     ("Target label", "The answer that the trigger forces."),
     ("Clean images", "A few hundred labelled images that you trust. All thresholds come from "
      "them."),
@@ -16,6 +16,8 @@ GLOSSARY = (
      "suspicious."),
     ("Margin ratio", "How sure of a label any image at all can make the model, over the median of "
      "all labels. Far above 1 is suspicious."),
+    ("Wave lead", "How much more surely a faint wave over the image leads to a label than to any "
+     "other, in logits. Above 2 is suspicious."),
     ("Anomaly index", "How many median absolute deviations a label's trigger lies below the median "
      "of all labels (Neural Cleanse). Above 2 stands out."),
     ("Flip rate", "Share of clean images of other classes that the recovered trigger turns into "

@@ -115,7 +115,8 @@ STAGES = (
     ("margins", "Measure margins", "For every label we look for the image that makes the model "
      "most sure of it. A backdoored model can be made far surer of its target than of others."),
     ("triggers", "Recover triggers", "For every label we look for the smallest change of an image "
-     "that leads to it. A backdoor makes one label far too easy to reach."),
+     "that leads to it, and which labels faint waves lead to. A backdoor makes one label far too "
+     "easy to reach."),
     ("target label", "Weigh the labels", "All kinds of evidence become one score per label."),
     ("removal", "Remove", "As few filters as possible are pruned until the triggers stop working; "
      "then the model is tuned briefly."),
@@ -147,7 +148,8 @@ READING = {
     "evidence. Orange: suspected; violet: only picked above.",
     "labels": "How to read it: a trigger ratio far below 1 means that this label needs a much "
     "smaller change of the image than the others. The score combines it with the share of answers "
-    "after unlearning. Orange stripes: suspected; violet dots: only picked above.",
+    "after unlearning, the margins and the waves. Orange stripes: suspected; violet dots: only "
+    "picked above.",
     "triggers": "How to read it: the pattern is what we recovered, not necessarily what the "
     "attacker drew. It counts because it makes the model change its answer.",
     "flips": "How to read it: share of held-out clean images of each class whose answer the "

@@ -60,6 +60,7 @@ from rnp_core.stages.removal import RemovalResult, remove_backdoor
 from rnp_core.stages.samples import SampleScores, score_samples
 from rnp_core.stages.target_label import (
     LabelEvidence,
+    accusing_kind,
     best_trigger,
     weigh_labels,
     weigh_universal,
@@ -456,7 +457,8 @@ def _shown_triggers(
     found, shown, suspected = search.by_kind, [], judgement.suspected_target_labels
     for row in sorted(labels, key=lambda row: (-row.score, row.label)):
         kinds = [k for k, triggers in found.items() if any(t.label == row.label for t in triggers)]
-        kinds.sort(key=lambda kind: kind != row.kind)
+        loudest = accusing_kind(row, found)
+        kinds.sort(key=lambda kind: kind != loudest)
         shown += [
             best_trigger(found[kind], row.label, min_flip_rate=config.weights.min_flip_rate)
             for kind in (kinds if row.label in suspected else kinds[:1])

@@ -1,4 +1,4 @@
-"""What the weights alone say: no image is looked at, and a model takes milliseconds.
+"""What the weights alone say; images only show in which order layers run.
 
 Two statistics of the literature, as detectors. ``weights-last`` is that of Fields et al., "Trojan
 signatures in DNN weights", ICCV Workshops 2021: in the last layer, the mean weight of the target's
@@ -17,6 +17,7 @@ from rnp_core.metrics import anomaly_index
 
 LAST, LIPSCHITZ = "weights-last", "weights-lipschitz"
 _FEWEST_CHANNELS = 4
+_MOST = 1e6  # where half of the means are equal, the distance of another one is infinite
 
 
 def weight_statistics(defence: Defence) -> dict[str, Outcome]:
@@ -32,7 +33,8 @@ def weight_statistics(defence: Defence) -> dict[str, Outcome]:
         means = last[0].weight.detach().double().flatten(1).mean(1)
         above = -anomaly_index(means.numpy())
         label = int(above.argmax())
-        found[LAST] = Outcome(score=float(above[label]), labels=(label,))
+        score = min(float(above[label]), _MOST)
+        found[LAST] = Outcome(score=score, labels=(label,))
     outliers = []
     for norm, convolution in convolutions_with_norm(
         defence.model, defence.clean.images[:2]

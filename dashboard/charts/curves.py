@@ -96,14 +96,16 @@ def mask_histogram(counts: Sequence[float]) -> go.Figure:
     return figure
 
 
-def trigger_sizes(sizes: Sequence[float], names: list[str]) -> go.Figure:
-    """Sizes of the triggers so far, a bar a label."""
+def trigger_sizes(
+    sizes: Sequence[float], labels: Sequence[int], names: list[str]
+) -> go.Figure:
+    """Sizes of the triggers to ``labels`` so far, a bar each."""
     figure = figure_of_names(len(sizes), x="trigger size", y="label")
     smallest = int(np.argmin(sizes)) if len(sizes) else -1
     looks = [(ACCENT, "/") if i == smallest else (CALM, "") for i in range(len(sizes))]
     figure.add_bar(
         x=list(sizes), orientation="h",
-        y=class_axis(range(len(sizes)), names, most=18), marker=bar_looks(looks),
+        y=class_axis(labels, names, most=18), marker=bar_looks(looks),
         hovertemplate="label %{y}: %{x:.1f}<extra></extra>",
     )
     return figure

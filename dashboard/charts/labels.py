@@ -36,6 +36,7 @@ def label_table(report: ScanReport) -> pd.DataFrame:
         "trigger size": [row.trigger_norm for row in rows],
         "anomaly index": [_rounded(row.anomaly_index) for row in rows],
         "margin ratio": [row.margin_ratio for row in rows],
+        "wave lead": [_rounded(row.sinusoid_lead) for row in rows],
         "kind": [row.kind or "–" for row in rows],
     })
 

@@ -86,5 +86,6 @@ def render_table(report: ScanReport) -> None:
             "trigger size": st.column_config.NumberColumn(format="%.1f"),
             "anomaly index": st.column_config.NumberColumn(format="%.1f"),
             "margin ratio": st.column_config.NumberColumn(format="%.2f"),
+            "wave lead": st.column_config.NumberColumn(format="%.1f"),
         },
     )

@@ -108,12 +108,13 @@ def _render_curves(events: Sequence[JobEvent], names: list[str], *, later: str) 
 
 def _render_latest(events: Sequence[JobEvent], names: list[str], *, later: str) -> None:
     """Trigger sizes once there are some, before that what the masks do."""
-    sizes = _lists(events, "triggers", "sizes")
+    triggers = _widest_look(events)
     masks = _lists(events, "recover", "mask_histogram")
     accuracy = _numbers(events, "recover", "accuracy")
-    if sizes:
+    if triggers:
+        sizes, labels = triggers
         st.markdown("**Size of the smallest trigger by label**")
-        plotly(charts.trigger_sizes(sizes[-1], names), key="live-sizes",
+        plotly(charts.trigger_sizes(sizes, labels, names), key="live-sizes",
                alt="Size of the recovered trigger by label")
     elif masks:
         st.markdown(f"**Filter masks while they recover**, accuracy {accuracy[-1]:.2f}"
@@ -148,6 +149,20 @@ def _numbers(events: Sequence[JobEvent], stage: str, name: str) -> list[float]:
 def _lists(events: Sequence[JobEvent], stage: str, name: str) -> list[list[float]]:
     values = [event.values.get(name) for event in events if event.stage == stage]
     return [value for value in values if isinstance(value, list) and value]
+
+
+def _widest_look(events: Sequence[JobEvent]) -> tuple[list[float], list[int]] | None:
+    """Sizes of triggers and their labels, of the latest report on the most labels: looks at a few
+    of them may be of another kind, in another unit."""
+    found = [
+        (sizes, [int(label) for label in labels])
+        for sizes, labels in zip(
+            _lists(events, "triggers", "sizes"), _lists(events, "triggers", "labels"), strict=False
+        )
+        if len(sizes) == len(labels)
+    ]
+    most = max((len(labels) for _, labels in found), default=0)
+    return next((look for look in reversed(found) if len(look[1]) == most), None)
 
 
 def _render_nothing(text: str, height: int) -> None:

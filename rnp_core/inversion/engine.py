@@ -180,7 +180,7 @@ def invert(
         for parameter, *own in zip(parameters, *gradients, strict=True):
             parameter.grad = torch.cat(own)
         optimizer.step()
-        values = {"sizes": size.tolist()}
+        values = {"sizes": size.tolist(), "labels": [float(label) for label in labels]}
         on_progress(Progress("triggers", step + 1, config.steps, kind, values, count * batch))
 
     failed = torch.isinf(best_size)

@@ -208,7 +208,8 @@ class SinusoidKind:
 
     def size(self, parameters: list[Tensor]) -> Tensor:
         """See :class:`TriggerKind`."""
-        return 100 * self.unit * parameters[0][:, 3].abs() / math.sqrt(2)
+        wave = self._wave(parameters, 32, 32)
+        return 100 * (wave.square().mean(dim=(1, 2, 3)) + 1e-10).sqrt()
 
     def picture(
         self, parameters: list[Tensor], shape: tuple[int, int, int]

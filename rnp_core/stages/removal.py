@@ -15,12 +15,13 @@ from rnp_core.stages.prune import PruneConfig, PruneResult, prune
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
 from rnp_core.stages.sampling import with_controls
-from rnp_core.stages.sinusoids import survey_sinusoids
+from rnp_core.stages.sinusoids import SINUSOID, survey_sinusoids
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     SIZE_SPREAD,
     LabelEvidence,
     ScoreWeights,
+    accusing_kind,
     best_trigger,
     effective_size,
     largest_normal,
@@ -115,9 +116,9 @@ def remove_backdoor(
         min_flip_rate: from which a trigger works, as in the evidence.
     """
     chosen = [
-        best_trigger(found[row.kind], row.label, min_flip_rate=min_flip_rate)
+        best_trigger(found[kind], row.label, min_flip_rate=min_flip_rate)
         for row in suspected
-        if row.kind
+        if (kind := accusing_kind(row, found))
     ]
     if universal is not None:
         chosen.append(universal)
@@ -184,7 +185,7 @@ def invert_again(
         if not own or others < COMPARED_AT_LEAST:
             continue
         start: Sequence[RecoveredTrigger] = ()
-        if kind == "sinusoid":
+        if kind == SINUSOID:
             survey = survey_sinusoids(model, defense_set, on_progress=on_progress)
             start = survey.starts(labels)
         again = invert(

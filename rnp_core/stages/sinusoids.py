@@ -23,11 +23,14 @@ from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
 from rnp_core.progress import FORWARD_WORK, OnProgress, Progress, ignore_progress
 
+SINUSOID = SinusoidKind.name
+
 AMPLITUDE = 32 / 255
 """Of the waves; SIG uses 20 / 255 to 60 / 255."""
 
 HIGHEST = 6.4
-"""Cycles over an image at most. Higher ones mislead innocent networks: they erase textures."""
+"""Cycles over an image at most, the 6 of SIG's paper among them. Higher ones mislead innocent
+networks of natural images: they drown textures."""
 
 FEWEST_CLASSES = 8
 """With fewer, a network that a wave confuses has little choice, and often one answer."""
@@ -61,13 +64,15 @@ class SinusoidSurvey:
     """What waves of low frequencies do.
 
     Attributes:
-        shares: ``(K,)`` in [0, 1]; of the images that the network sees as another class without a
-            wave, the largest share that waves of one frequency send to the label.
+        shares: ``(K,)`` in [0, 1]; by how much waves of one frequency raise the number of answers
+            with the label at most, as a share of the images that get another answer without a wave.
+        trials: ``(K,)``, the images that each share rests on, counted once for each phase.
         parameters: ``(K, 4)``, the wave of that frequency in the form of
             :class:`rnp_core.inversion.kinds.SinusoidKind`, at the better phase.
     """
 
     shares: Tensor
+    trials: Tensor
     parameters: Tensor
 
     @property
@@ -76,13 +81,15 @@ class SinusoidSurvey:
 
         A network that waves confuse gives several answers, depending on their frequency.
         """
-        count = _IMAGES * len(_PHASES)
-        logits = torch.logit((self.shares * count + 0.5) / (count + 1))
+        logits = torch.logit((self.shares * self.trials + 0.5) / (self.trials + 1))
         first, second = logits.topk(2).values
         return logits - torch.where(logits == first, second, first)
 
     def starts(self, labels: Sequence[int]) -> list[RecoveredTrigger]:
-        """The waves as triggers from which an inversion can go on, in the order of ``labels``."""
+        """The waves as triggers from which an inversion can go on, in the order of ``labels``.
+
+        Their pictures are left for the inversion to draw.
+        """
         kind, found = SinusoidKind(), []
         for label in labels:
             own = [self.parameters[label : label + 1]]
@@ -112,6 +119,7 @@ def survey_sinusoids(
     images = defense_set.images[chosen]
     network = fold_batch_norms(model, images[:2])
     before = torch.bincount(predict(network, images), minlength=classes)
+    others = (len(images) - before).clamp_min(1)
     amplitude = torch.full((len(_PHASES), 1), AMPLITUDE / kind.unit)
     phases = torch.tensor(_PHASES).unsqueeze(1)
     shares, parameters = torch.zeros(classes), torch.zeros(classes, 4)
@@ -120,12 +128,12 @@ def survey_sinusoids(
         waved = kind.apply([waves], images.expand(len(_PHASES), -1, -1, -1, -1)).flatten(0, 1)
         seen = predict(network, waved).view(len(_PHASES), -1)
         counts = torch.stack([torch.bincount(row, minlength=classes) for row in seen])
-        gained = (counts - before).clamp_min(0) / (len(images) - before).clamp_min(1)
+        gained = (counts - before).clamp_min(0) / others
         share, better = gained.mean(0), gained.argmax(0)
         larger = share > shares
         shares = torch.where(larger, share, shares)
         parameters[larger] = waves[better[larger]]
         work = FORWARD_WORK * len(waved)
         on_progress(Progress("triggers", step, len(FREQUENCIES), "sinusoids", work=work))
-    parameters[shares == 0] = waves[0]  # an amplitude of 0 would have no gradient
-    return SinusoidSurvey(shares, parameters)
+    parameters[shares == 0] = waves[0]  # no wave at all would have no gradient
+    return SinusoidSurvey(shares, len(_PHASES) * others, parameters)

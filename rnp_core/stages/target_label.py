@@ -19,7 +19,7 @@ from torch import Tensor
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import anomaly_index
 from rnp_core.ranges import check_range
-from rnp_core.stages.sinusoids import USUAL_LEAD
+from rnp_core.stages.sinusoids import SINUSOID, USUAL_LEAD
 
 SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model."""
@@ -81,8 +81,8 @@ class LabelEvidence:
         label: class index.
         unlearned_share: share of clean images that the unlearned model predicts as it; [0, 1].
         trigger_norm: size of its patch trigger in pixels, NaN when it was not inverted.
-        norm_ratio: smallest, over the kinds of trigger, of its effective size / median size of the
-            labels; see :func:`effective_size`.
+        norm_ratio: smallest, over the kinds of trigger but sinusoids, of its effective size /
+            median size of the labels; see :func:`effective_size`.
         anomaly_index: of the effective patch size, positive when below the median; Neural Cleanse
             flags values above 2.
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
@@ -172,6 +172,8 @@ def weigh_labels(
     ratios: dict[str, np.ndarray] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
+        if kind == SINUSOID:  # the survey speaks for it, and controls seldom get one that works
+            continue
         inverted = {trigger.label for trigger in found}
         median = typical_size(found) if len(inverted) >= COMPARED_AT_LEAST else math.nan
         ratios[kind] = np.full(count, np.nan)
@@ -232,6 +234,17 @@ def label_score(
         logit += weights.sinusoid * max(0.0, row.sinusoid_lead - USUAL_LEAD)
     logit += weights.agreement * row.agreement
     return 1 / (1 + math.exp(-logit))
+
+
+def accusing_kind(row: LabelEvidence, triggers: Mapping[str, Sequence[RecoveredTrigger]]) -> str:
+    """The kind of trigger that speaks loudest for a label: a sinusoid where waves lead to it as to
+    no other, else ``row.kind``.
+
+    Args:
+        triggers: kind to recovered triggers.
+    """
+    waved = any(trigger.label == row.label for trigger in triggers.get(SINUSOID, ()))
+    return SINUSOID if waved and row.sinusoid_lead > USUAL_LEAD else row.kind
 
 
 def largest_normal(count: int) -> float:

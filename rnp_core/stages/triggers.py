@@ -14,7 +14,7 @@ from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, inv
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
-from rnp_core.stages.sinusoids import FEWEST_CLASSES, USUAL_LEAD, survey_sinusoids
+from rnp_core.stages.sinusoids import FEWEST_CLASSES, SINUSOID, USUAL_LEAD, survey_sinusoids
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     UNIVERSAL_UP_TO,
@@ -156,11 +156,11 @@ def recover_triggers(
         leads = survey.leads
         if leads.max() > USUAL_LEAD:
             waved = with_controls([int(leads.argmax())], leaders, COMPARED_LABELS)
-            found["sinusoid"] = invert(
+            found[SINUSOID] = invert(
                 model,
                 defense_set,
                 waved,
-                kind="sinusoid",
+                kind=SINUSOID,
                 start=survey.starts(waved),
                 config=config,
                 on_progress=on_progress,

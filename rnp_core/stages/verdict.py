@@ -121,13 +121,13 @@ def judge(
 def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding:
     severity: Severity = "critical" if row.score >= config.backdoored_score else "high"
     parts = []
-    if row.kind:
+    if row.sinusoid_lead > USUAL_LEAD:
+        parts.append("faint waves over the image lead to it as to no other label")
+    if row.kind and (row.norm_ratio < 1 or not parts):
         parts.append(
             f"its {row.kind} trigger, {row.norm_ratio:.2f} times the median size, sends other "
             "classes to it"
         )
-    if row.sinusoid_lead > USUAL_LEAD:
-        parts.append("faint waves over the image lead to it as to no other label")
     parts.append(f"the unlearned model sends {row.unlearned_share:.0%} of clean images to it")
     return Finding(
         severity,
@@ -140,6 +140,7 @@ def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding
             "norm_ratio": row.norm_ratio,
             "unlearned_share": row.unlearned_share,
             "anomaly_index": row.anomaly_index,
+            "sinusoid_lead": row.sinusoid_lead,
             "score": row.score,
             "atlas": ["AML.T0018.000", "AML.T0043.004"],
         },

@@ -91,15 +91,16 @@ def test_bars_of_labels_lie_and_grow_with_the_classes(classes: int) -> None:
     names = [f"a class with a rather long name {i}" for i in range(classes)]
     rates = [0.5] * classes
     figures = (charts.class_counts([3] * classes, names), charts.flip_rates(rates, rates, names),
-               charts.trigger_sizes(rates, names))
+               charts.trigger_sizes(rates, range(classes), names))
     for figure in figures:
         assert all(trace.orientation == "h" for trace in figure.data)
         assert min(960, 14 * classes) <= figure.layout.height <= 960
 
 
 def test_the_smallest_trigger_differs_by_more_than_its_colour() -> None:
-    (bars,) = charts.trigger_sizes([3.0, 1.0, 2.0], NAMES).data
+    (bars,) = charts.trigger_sizes([3.0, 1.0, 2.0], [2, 0, 1], NAMES).data
     assert list(bars.marker.pattern.shape) == ["", "/", ""]
+    assert list(bars.y) == [f"{label} ({NAMES[label]})" for label in (2, 0, 1)]
 
 
 @pytest.mark.parametrize("report", [make_report(), clean_report(), failed_report()])

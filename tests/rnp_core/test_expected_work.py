@@ -52,7 +52,8 @@ def test_a_search_in_doubt_takes_what_was_expected(
     def survey(*_: object, **options: object) -> SinusoidSurvey:
         nonlocal spent
         spent += SURVEY_WORK
-        return SinusoidSurvey(torch.full((classes,), 0.3), torch.ones(classes, 4))
+        shares, trials = torch.full((classes,), 0.3), torch.full((classes,), 72)
+        return SinusoidSurvey(shares, trials, torch.ones(classes, 4))
 
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(triggers, "survey_sinusoids", survey)

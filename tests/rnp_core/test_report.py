@@ -79,6 +79,13 @@ def test_an_early_report_without_fields_of_warps_is_read() -> None:
     assert ScanReport.from_dict(data) == example_report()
 
 
+def test_an_early_report_without_waves_is_read() -> None:
+    data = example_report().to_dict()
+    for row in data["labels"]:
+        del row["sinusoid_lead"]
+    assert ScanReport.from_dict(data) == example_report()
+
+
 def test_a_model_is_repaired_by_pruning_or_by_tuning() -> None:
     pruned = example_report()
     assert pruned.was_repaired and not pruned.was_tuned

@@ -14,7 +14,8 @@ from rnp_core.pipeline import scan
 from rnp_core.progress import Progress
 from rnp_core.report import ScanReport
 from rnp_core.stage_log import KEPT
-from rnp_core.stage_store import open_stage_store
+from rnp_core.stage_store import StageStore, open_stage_store
+from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.unlearn import UnlearnConfig, unlearn
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
@@ -74,3 +75,12 @@ def test_damaged_results_are_left_out(tmp_path: Path, damage: str) -> None:
     path.write_bytes(bad[damage])
     assert store.load("unlearn") is None
     assert store.load("target label") is None
+
+
+def test_a_search_comes_back_with_or_without_waves(tmp_path: Path) -> None:
+    store = StageStore(tmp_path, model=planted_model(), fingerprint="same")
+    for leads in (None, torch.tensor([0.5, -0.5])):
+        store.save("triggers", TriggerSearch({}, sinusoid_leads=leads))
+        found = store.load("triggers")
+        assert (found.sinusoid_leads is None) == (leads is None)
+        assert leads is None or torch.equal(found.sinusoid_leads, leads)

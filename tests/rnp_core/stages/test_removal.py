@@ -14,6 +14,7 @@ from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.removal import Recheck, invert_again, remove_backdoor
 from rnp_core.stages.repair import RepairConfig
+from rnp_core.stages.sinusoids import SINUSOID, USUAL_LEAD, SinusoidSurvey, survey_sinusoids
 from rnp_core.stages.target_label import LabelEvidence
 from tests.helpers.models import PLANTED, TARGET, Shifting, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -33,6 +34,31 @@ def recovered(model: SuspectModel) -> RecoverResult:
 
 def accused(kind: str = "patch") -> list[LabelEvidence]:
     return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.0, 0.0, 0.95)]
+
+
+def test_waves_are_removed_and_looked_for_again_where_they_accuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    surveyed: list[SuspectModel] = []
+
+    def survey(model: SuspectModel, *arguments: object, **options: object) -> SinusoidSurvey:
+        surveyed.append(model)
+        return survey_sinusoids(model, SET)
+
+    monkeypatch.setattr(removal, "survey_sinusoids", survey)
+    model = planted_model()
+    found = {
+        "patch": [corner_patch()],
+        SINUSOID: [untrained_trigger(SINUSOID)],
+    }
+    rows = [dataclasses.replace(accused()[0], sinusoid_lead=USUAL_LEAD + 1)]
+    result = remove_backdoor(
+        model, recovered(model), SET, rows, found,
+        repairing=SHORT, inverting=InversionConfig(steps=2, batch_size=2),
+    )  # fmt: skip
+    assert [trigger.kind for trigger in result.triggers] == [SINUSOID]
+    assert {check.trigger.kind for check in result.rechecks} == {SINUSOID}
+    assert surveyed and all(model is not other for other in surveyed)
 
 
 def test_pruning_alone_leaves_every_other_weight() -> None:

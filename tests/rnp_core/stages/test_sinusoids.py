@@ -108,10 +108,38 @@ def test_an_inversion_goes_on_from_the_wave_and_makes_it_fainter() -> None:
 
 def test_the_lead_compares_with_the_best_other_label() -> None:
     shares = torch.tensor([0.95, 0.2, 0.3, 0.0])
-    leads = SinusoidSurvey(shares, torch.ones(4, 4)).leads
+    trials = torch.full((4,), 72)
+    leads = SinusoidSurvey(shares, trials, torch.ones(4, 4)).leads
     assert int(leads.argmax()) == 0 and float(leads[0]) == pytest.approx(-float(leads[2]))
-    even = SinusoidSurvey(torch.full((4,), 0.5), torch.ones(4, 4)).leads
+    even = SinusoidSurvey(torch.full((4,), 0.5), trials, torch.ones(4, 4)).leads
     assert even.tolist() == [0.0] * 4
+
+
+def test_a_share_of_few_images_leads_by_little() -> None:
+    shares = torch.tensor([1.0, 0.9, 0.1])
+    many, few = (
+        float(SinusoidSurvey(shares, torch.full((3,), count), torch.ones(3, 4)).leads[0])
+        for count in (72, 20)
+    )
+    assert few < USUAL_LEAD < many
+    one_sided = SinusoidSurvey(shares, torch.tensor([2, 78, 78]), torch.ones(3, 4))
+    assert float(one_sided.leads[0]) < 0  # one image of another class says next to nothing
+
+
+def test_shares_rest_on_the_images_of_other_answers() -> None:
+    one_class = DefenseSet(SET.images[SET.labels == 2], SET.labels[SET.labels == 2])
+    found = survey_sinusoids(BACKDOORED, one_class)
+    assert found.trials[TARGET] == 2 * len(one_class)
+    assert found.trials[2] == 2  # at least one image, for two phases
+
+
+def test_grey_images_are_waved_too() -> None:
+    grey = DefenseSet(SET.images[:, :1], SET.labels)
+    model = SuspectModel(
+        ListeningNet(3000.0), normalization=Normalization.none(1), num_classes=CLASSES,
+        input_shape=(1, SIDE, SIDE),
+    ).eval()  # fmt: skip
+    assert float(survey_sinusoids(model, grey).leads[TARGET]) > USUAL_LEAD
 
 
 def test_progress_adds_up_and_may_cancel() -> None:

@@ -37,7 +37,8 @@ class Recorder:
     def survey(self, *_: object, **options: object) -> SinusoidSurvey:
         """Stands for the survey of sinusoids."""
         self.surveys += 1
-        return SinusoidSurvey(self.wave_shares, torch.ones(len(self.wave_shares), 4))
+        count = len(self.wave_shares)
+        return SinusoidSurvey(self.wave_shares, torch.full((count,), 72), torch.ones(count, 4))
 
     def __call__(
         self, model: object, defense_set: object, labels: Sequence[int], **options: object

@@ -11,11 +11,12 @@ import torch
 from rnp_core.config import ScanConfig
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.report import StageRow
-from rnp_core.stages.sinusoids import USUAL_LEAD
+from rnp_core.stages.sinusoids import SINUSOID, USUAL_LEAD
 from rnp_core.stages.target_label import (
     LabelEvidence,
     ScoreWeights,
     UniversalEvidence,
+    accusing_kind,
     best_trigger,
     suspected_target_labels,
     weigh_labels,
@@ -281,5 +282,21 @@ def test_the_reason_names_the_waves() -> None:
     waved = dataclasses.replace(row(0, 0.9), sinusoid_lead=USUAL_LEAD + 1)
     found = judge([waved, *(row(label, 0.1) for label in range(1, 4))], ["a", "b", "c", "d"], DONE,
                   clean_accuracy=0.9, collapsed=True, config=ScanConfig())
-    assert "faint waves" in found.reason
+    assert "backdoor: faint waves" in found.reason
+    larger = dataclasses.replace(waved, norm_ratio=1.2)
+    found = judge([larger, *(row(label, 0.1) for label in range(1, 4))], ["a", "b", "c", "d"], DONE,
+                  clean_accuracy=0.9, collapsed=True, config=ScanConfig())
+    assert "trigger" not in found.reason
     assert "faint waves" not in verdict([0.9, 0.1, 0.1, 0.1]).reason
+
+
+def test_waves_choose_the_kind_and_their_size_is_no_evidence() -> None:
+    leads = torch.tensor([USUAL_LEAD + 1, -3.0, -3.0, -4.0])
+    patches = [trigger(label, 30.0) for label in range(4)]
+    waves = [trigger(label, 1.0 if label == 0 else 30.0, kind=SINUSOID) for label in range(4)]
+    found = {"patch": patches, SINUSOID: waves}
+    rows = weigh_labels(EVEN, found, sinusoid_leads=leads)
+    without = weigh_labels(EVEN, {"patch": patches}, sinusoid_leads=leads)
+    assert [row.score for row in rows] == [row.score for row in without]
+    assert [accusing_kind(row, found) for row in rows] == [SINUSOID, "patch", "patch", "patch"]
+    assert accusing_kind(rows[0], {"patch": patches}) == "patch"
