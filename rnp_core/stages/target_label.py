@@ -81,8 +81,8 @@ class LabelEvidence:
         label: class index.
         unlearned_share: share of clean images that the unlearned model predicts as it; [0, 1].
         trigger_norm: size of its patch trigger in pixels, NaN when it was not inverted.
-        norm_ratio: smallest, over the kinds of trigger but sinusoids, of its effective size /
-            median size of the labels; see :func:`effective_size`.
+        norm_ratio: smallest, over the kinds of trigger, of its effective size / median size of the
+            labels; see :func:`effective_size`.
         anomaly_index: of the effective patch size, positive when below the median; Neural Cleanse
             flags values above 2.
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
@@ -172,8 +172,6 @@ def weigh_labels(
     ratios: dict[str, np.ndarray] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
-        if kind == SINUSOID:  # the survey speaks for it, and controls seldom get one that works
-            continue
         inverted = {trigger.label for trigger in found}
         median = typical_size(found) if len(inverted) >= COMPARED_AT_LEAST else math.nan
         ratios[kind] = np.full(count, np.nan)
