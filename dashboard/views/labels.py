@@ -33,7 +33,7 @@ def render_label(report: ScanReport, chosen: int) -> None:
     grid = st.grid(6, min_column_width=150)
     grid.metric("Score", number(row.score), border=True,
                 help="0 to 1, higher is more suspicious; from all the evidence on this label.")
-    grid.metric("Share after unlearning", percent(row.unlearned_share), border=True,
+    grid.metric("Unlearned share", percent(row.unlearned_share), border=True,
                 help="Share of clean images that the unlearned model sends to this label.")
     grid.metric("Trigger ratio", number(row.norm_ratio), border=True,
                 help="Size of its trigger over the median of all labels.")
