@@ -10,6 +10,7 @@ from rnp_core.config import ScanConfig
 from rnp_core.inversion import InversionConfig
 from rnp_core.progress import FORWARD_WORK, training_work
 from rnp_core.stages.margins import SHORTER
+from rnp_core.stages.samples import COMPARED_MOST
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SURVEY_WORK
 from rnp_core.stages.target_label import COMPARED_AT_LEAST, UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
@@ -65,7 +66,7 @@ def expected_work(
         "margins": _margins(config, classes, labels),
         "triggers": _triggers(config.invert_stage, classes, labels, batch_norms, share),
         "removal": chance * _removal(config, classes, fit, batch_norms),
-        "samples": 3 * FORWARD_WORK * suspects,
+        "samples": FORWARD_WORK * (2 * suspects + min(suspects, COMPARED_MOST)),
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
         "report": FORWARD_WORK * (images + (labels + 2) * held_out),
     }

@@ -185,13 +185,16 @@ def sample_rows(suspects: SuspectSet | None, scores: SampleScores | None) -> lis
     """One row per suspect, in input order."""
     if suspects is None or scores is None:
         return []
-    by_unlearned = scores.predicted_unlearned
+    unlearned = [None] * len(suspects.ids)
+    if scores.predicted_unlearned is not None:
+        found = scores.predicted_unlearned.tolist()
+        unlearned = [None if label < 0 else label for label in found]
     return [
         SampleRow(
             index=index,
             id=name,
             predicted=int(scores.predicted[index]),
-            predicted_unlearned=None if by_unlearned is None else int(by_unlearned[index]),
+            predicted_unlearned=unlearned[index],
             predicted_repaired=int(scores.predicted_repaired[index]),
             suspicion_score=float(scores.suspicion_score[index]),
             flagged=bool(scores.flagged[index]),

@@ -20,6 +20,9 @@ from rnp_core.fold import fold_batch_norms
 from rnp_core.metrics import clean_threshold, predict, predict_probabilities
 from rnp_core.model import SuspectModel
 
+COMPARED_MOST = 1000
+"""Suspects that the unlearned model looks at where only people read its answers."""
+
 Basis = Literal["repaired", "unlearned"]
 
 
@@ -30,7 +33,9 @@ class SampleScores:
     Attributes:
         predicted: ``(N,)`` class by the original model.
         predicted_repaired: ``(N,)`` class by the repaired model; by the original without one.
-        predicted_unlearned: ``(N,)`` class by the unlearned model, None without one.
+        predicted_unlearned: ``(N,)`` class by the unlearned model, -1 for images beyond the
+            :data:`COMPARED_MOST` most suspicious where a repaired model gives the scores; None
+            without an unlearned model.
         suspicion_score: ``(N,)`` in [0, 1], higher is more suspicious.
         flagged: ``(N,)`` bool, score above ``threshold``.
         threshold: from clean images only; at most ``max_fpr`` of them score above it.
@@ -89,12 +94,13 @@ def score_samples(
     scores, predicted, predicted_other = _compare(model, other, suspects.images, basis)
     threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))
     by_unlearned = None
-    if unlearned is not None:
-        by_unlearned = (
-            predicted_other
-            if basis == "unlearned"
-            else predict(fold_batch_norms(unlearned, clean.images[:2]), suspects.images)
-        )
+    if basis == "unlearned":
+        by_unlearned = predicted_other
+    elif unlearned is not None:
+        network = fold_batch_norms(unlearned, clean.images[:2])
+        asked = scores.argsort(descending=True, stable=True)[:COMPARED_MOST]
+        by_unlearned = torch.full_like(predicted, -1)
+        by_unlearned[asked] = predict(network, suspects.images[asked])
     return SampleScores(
         predicted=predicted,
         predicted_repaired=predicted if repaired is None else predicted_other,

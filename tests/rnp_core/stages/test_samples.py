@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rnp_core.data import SuspectSet
 from rnp_core.errors import ConfigError, ModelError
+from rnp_core.stages import samples
 from rnp_core.stages.filter_mask import prune_filters
 from rnp_core.stages.samples import score_samples
 from tests.helpers.models import (
@@ -114,6 +115,20 @@ def test_without_a_repaired_model_the_unlearned_one_stands_in() -> None:
     assert found.predicted_unlearned is not None
     taken = score_samples(MODEL, REPAIRED, suspects(), CLEAN).suspicion_score
     assert bool(((found.suspicion_score + taken) <= 1 + 1e-6).all())
+
+
+def test_the_unlearned_model_looks_at_the_most_suspicious_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(samples, "COMPARED_MOST", 5)
+    found = score_samples(MODEL, REPAIRED, suspects(), CLEAN, unlearned=REPAIRED)
+    assert found.predicted_unlearned is not None
+    asked = found.predicted_unlearned >= 0
+    assert int(asked.sum()) == 5
+    assert found.suspicion_score[asked].min() >= found.suspicion_score[~asked].max()
+    assert torch.equal(found.predicted_unlearned[asked], found.predicted_repaired[asked])
+    alone = score_samples(MODEL, None, suspects(), CLEAN, unlearned=REPAIRED)
+    assert alone.predicted_unlearned is not None and bool((alone.predicted_unlearned >= 0).all())
 
 
 def test_something_to_compare_with_is_needed() -> None:
