@@ -70,7 +70,7 @@ def test_a_clean_model_has_no_trigger(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"sha256": "0" * 64}, "with the SHA-256 0000"),
-        ({"split": "other"}, "expected a split among tune, report, fresh, shared"),
+        ({"split": "other"}, "expected a split among tune, report, fresh, few, shared"),
         ({"architecture": "missing"}, "expected the entry 'architecture'"),
         ({"attack": {"name": "odd"}}, "expected an attack among"),
         ({"attack": {"name": "badnets"}}, "cannot restore the attack badnets"),
