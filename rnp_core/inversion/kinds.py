@@ -174,10 +174,9 @@ class WarpKind:
         return field.permute(0, 2, 3, 1)
 
 
-class SinusoidKind:
-    """A plane wave added to every input and clipped, ``clip(image + a sin(2 pi (u x + v y) + p))``,
-    as SIG does (Barni, Kallas and Tondi, ICIP 2019). Size: its root mean square, in percent of the
-    image range.
+class SinusoidKind(AdditiveKind):
+    """An additive trigger that is a plane wave, ``clip(image + a sin(2 pi (u x + v y) + p))``, as
+    SIG adds (Barni, Kallas and Tondi, ICIP 2019).
 
     One parameter row is (v, u, p, a): cycles over the height and over the width, phase in radians,
     and the amplitude in units of :attr:`unit`. A search finds no other frequency than one close to
@@ -188,10 +187,6 @@ class SinusoidKind:
     learning_rate = 0.05
     unit = 0.1
     """Amplitude that a 1 in the parameters stands for, so that one rate suits all of them."""
-
-    def initial_weight(self, shape: tuple[int, int, int]) -> float:
-        """See :class:`TriggerKind`."""
-        return 0.03
 
     def start(
         self, labels: int, shape: tuple[int, int, int], generator: torch.Generator
@@ -204,12 +199,11 @@ class SinusoidKind:
     def apply(self, parameters: list[Tensor], images: Tensor) -> Tensor:
         """See :class:`TriggerKind`."""
         height, width = images.shape[-2:]
-        return (images + self._wave(parameters, height, width).unsqueeze(1)).clamp(0, 1)
+        return super().apply([self._wave(parameters, height, width)], images)
 
     def size(self, parameters: list[Tensor]) -> Tensor:
         """See :class:`TriggerKind`."""
-        wave = self._wave(parameters, 32, 32)
-        return 100 * (wave.square().mean(dim=(1, 2, 3)) + 1e-10).sqrt()
+        return super().size([self._wave(parameters, 32, 32)])
 
     def picture(
         self, parameters: list[Tensor], shape: tuple[int, int, int]
@@ -217,8 +211,7 @@ class SinusoidKind:
         """See :class:`TriggerKind`; the pattern is the amplified wave around mid grey."""
         channels, height, width = shape
         wave = self._wave(parameters, height, width)
-        relative = wave / wave.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
-        return relative.abs(), (0.5 + 0.5 * relative).expand(-1, channels, -1, -1).clone()
+        return super().picture([wave.expand(-1, channels, -1, -1)], shape)
 
     def _wave(self, parameters: list[Tensor], height: int, width: int) -> Tensor:
         """What is added, ``(L, 1, H, W)``."""

@@ -131,9 +131,20 @@ def recover_triggers(
         )
     }
 
-    def look(kind: str, labels: Sequence[int], settings: InversionConfig) -> None:
+    def look(
+        kind: str,
+        labels: Sequence[int],
+        settings: InversionConfig,
+        start: Sequence[RecoveredTrigger] = (),
+    ) -> None:
         again = invert(
-            model, defense_set, labels, kind=kind, config=settings, on_progress=on_progress
+            model,
+            defense_set,
+            labels,
+            kind=kind,
+            start=start,
+            config=settings,
+            on_progress=on_progress,
         )
         found[kind] = found.get(kind, ()) + again
 
@@ -156,15 +167,7 @@ def recover_triggers(
         leads = survey.leads
         if leads.max() > USUAL_LEAD:
             waved = with_controls([int(leads.argmax())], leaders, COMPARED_LABELS)
-            found[SINUSOID] = invert(
-                model,
-                defense_set,
-                waved,
-                kind=SINUSOID,
-                start=survey.starts(waved),
-                config=config,
-                on_progress=on_progress,
-            )
+            look(SINUSOID, waved, config, survey.starts(waved))
     for kind, settings in second_looks(config):
         current = scores(found)
         highest = float(current.max())
