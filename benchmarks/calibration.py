@@ -18,8 +18,8 @@ def write_calibration(folders: Sequence[Path], out: Path = CALIBRATION) -> int:
     """Write name, status and score of every model whose state is beyond doubt; returns how many.
 
     Taken are rows of our scan by the standard preset with the usual number of clean images and the
-    lowest seed. Models that were repaired in part, or whose trigger works on less than half of the
-    images, are left out.
+    lowest seed. Models that were repaired in part, whose trigger works on less than half of the
+    images, or whose verdict is inconclusive are left out.
 
     Raises:
         ConfigError: when the rows hold no such model.
@@ -28,7 +28,8 @@ def write_calibration(folders: Sequence[Path], out: Path = CALIBRATION) -> int:
     rows = [row for row in rows if row.status == "done" and row.clean_count == MAIN_COUNT]
     found = {}
     for row in sorted(rows, key=lambda row: row.seed, reverse=True):
-        if row.score is not None and (is_backdoored(row) or is_clean(row)):
+        known = is_backdoored(row) or is_clean(row)
+        if known and row.score is not None and row.verdict != "inconclusive":
             status = "backdoored" if is_backdoored(row) else "clean"
             name = f"{row.part} {row.subject}"
             found[name] = {"name": name, "status": status, "score": round(row.score, 3)}

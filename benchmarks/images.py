@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.render_signs import render_set
 from rnp_core.data import DefenseSet
 from rnp_core.errors import DataError
 from rnp_core.images import read_defense_set
-from scripts.render_signs import render_set
 
 CLEAN_COUNT = 500
 """Clean images that a scan gets."""

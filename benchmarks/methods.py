@@ -127,9 +127,12 @@ def _methods(budget: str, preset: str, seed: int) -> dict[str, Method]:
         _single("strip", partial(strip, config=_STRIP[budget]), budget),
         Method("weights", (LAST, LIPSCHITZ), weight_statistics),
     ]
-    for change, (_, apply) in ABLATIONS.items():
+    for change, ablation in ABLATIONS.items():
         name = f"{OURS}-{change}"
-        found.append(_single(name, partial(our_scan, config=apply(config), name=name), preset))
+        run = partial(
+            our_scan, config=ablation.change(config), name=name, replaced=ablation.replaced
+        )
+        found.append(_single(name, run, preset))
     return {method.name: method for method in found}
 
 

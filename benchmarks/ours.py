@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -11,10 +15,11 @@ from torch import Tensor
 from benchmarks.baselines.contract import Defence, Outcome
 from rnp_core.config import ScanConfig
 from rnp_core.data import SuspectSet
-from rnp_core.inversion import RecoveredTrigger
+from rnp_core.inversion import InversionConfig, RecoveredTrigger
 from rnp_core.pipeline import scan
 from rnp_core.report import LabelRow, ScanReport
 from rnp_core.stages.target_label import LabelEvidence
+from rnp_core.stages.triggers import second_looks
 
 Change = Callable[[ScanConfig], ScanConfig]
 
@@ -48,24 +53,88 @@ def _any_flip_rate(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, weights=weights)
 
 
-ABLATIONS: Mapping[str, tuple[str, Change]] = {
-    "no-repair": ("pruning alone, no fine-tuning", _without_repair),
-    "no-prune": ("fine-tuning alone, no pruning", _without_pruning),
-    "single-opponent": ("one copy of each trigger during the repair", _single_opponent),
-    "no-warm-up": ("triggers do not move before the repair starts", _without_warm_up),
-    "half-inversion": ("half the inversion steps", _half_inversion),
-    "any-flip-rate": ("triggers count however few images they flip", _any_flip_rate),
+def _without_growth(config: ScanConfig) -> ScanConfig:
+    repair = dataclasses.replace(config.repair_stage, reach=1.0)
+    return dataclasses.replace(config, repair_stage=repair)
+
+
+def _looks_without(kind: str) -> Callable[[InversionConfig], list[tuple[str, InversionConfig]]]:
+    return lambda config: [look for look in second_looks(config) if look[0] != kind]
+
+
+def _triggers_as_they_are(
+    _model: object, _clean: object, triggers: Sequence[RecoveredTrigger], **_settings: object
+) -> tuple[RecoveredTrigger, ...]:
+    return tuple(triggers)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One choice of the default path undone.
+
+    Attributes:
+        title: what is undone.
+        change: of the settings.
+        replaced: full name of a constant or function of ``rnp_core`` to what stands in its place,
+            for choices that are no settings.
+    """
+
+    title: str
+    change: Change = lambda config: config
+    replaced: Mapping[str, object] = field(default_factory=dict)
+
+
+ABLATIONS: Mapping[str, Ablation] = {
+    "no-repair": Ablation("pruning alone, no fine-tuning", _without_repair),
+    "no-prune": Ablation("fine-tuning alone, no pruning", _without_pruning),
+    "single-opponent": Ablation("one copy of each trigger during the repair", _single_opponent),
+    "no-warm-up": Ablation("triggers do not move before the repair starts", _without_warm_up),
+    "no-growth": Ablation("triggers stay within the median size in the repair", _without_growth),
+    "one-round": Ablation("one repair at most", replaced={"rnp_core.stages.removal.ROUNDS": 1}),
+    "half-inversion": Ablation("half the inversion steps", _half_inversion),
+    "any-flip-rate": Ablation("triggers count however few images they flip", _any_flip_rate),
+    "no-restarts": Ablation(
+        "no further starts for the label of the largest share",
+        replaced={"rnp_core.stages.triggers.RESTART_SHARE": 2.0},
+    ),
+    "no-additive": Ablation(
+        "no additive triggers",
+        replaced={"rnp_core.stages.triggers.second_looks": _looks_without("additive")},
+    ),
+    "no-warp": Ablation(
+        "no warps", replaced={"rnp_core.stages.triggers.second_looks": _looks_without("warp")}
+    ),
+    "no-second-patch": Ablation(
+        "no second start of patches",
+        replaced={"rnp_core.stages.triggers.second_looks": _looks_without("patch")},
+    ),
+    "no-waves": Ablation(
+        "no survey of waves", replaced={"rnp_core.stages.triggers.FEWEST_CLASSES": 10**6}
+    ),
+    "no-strengthening": Ablation(
+        "triggers shown as they were first found",
+        replaced={"rnp_core.stages.removal.strengthen": _triggers_as_they_are},
+    ),
 }
-"""Name to what is undone, in words and as a change of the settings."""
+"""By name. Terms of the score: :mod:`benchmarks.rescoring`."""
 
 
-def our_scan(defence: Defence, *, config: ScanConfig, name: str = "ours") -> dict[str, Outcome]:
-    """Run :func:`rnp_core.scan` as it is."""
+def our_scan(
+    defence: Defence,
+    *,
+    config: ScanConfig,
+    name: str = "ours",
+    replaced: Mapping[str, object] = MappingProxyType({}),
+) -> dict[str, Outcome]:
+    """Run :func:`rnp_core.scan` as it is, or with what an :class:`Ablation` replaces."""
     suspects = None
     if defence.suspects is not None:
         ids = tuple(str(index) for index in range(len(defence.suspects)))
         suspects = SuspectSet(defence.suspects, ids)
-    result = scan(defence.model, defence.clean, suspects=suspects, config=config)
+    with contextlib.ExitStack() as undone:
+        for target, value in replaced.items():
+            undone.enter_context(patch(target, value))
+        result = scan(defence.model, defence.clean, suspects=suspects, config=config)
     report = result.report
     samples = report.samples or None
     return {

@@ -12,7 +12,7 @@ import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -98,7 +98,8 @@ def run_grid(
     Args:
         limit: cells to run at most.
         jobs: cells that run at the same time; 1 where seconds are to be compared.
-        on_cell: called before each with its number, from 1, and how many there are.
+        on_cell: called as each ends, before its rows, with how many have ended and how many
+            there are.
 
     Returns:
         All rows in ``out``.
@@ -117,10 +118,10 @@ def run_grid(
         if any((key, cell.blank.settings) not in done for key in cell.keys)
     ][:limit]
     with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(run_cell, cell) for cell in waiting]
+        running = {pool.submit(run_cell, cell): cell for cell in waiting}
         try:
-            for index, (cell, future) in enumerate(zip(waiting, running, strict=True), start=1):
-                on_cell(cell, index, len(waiting))
+            for index, future in enumerate(as_completed(running), start=1):
+                on_cell(running[future], index, len(waiting))
                 for row in future.result():
                     append_row(rows_path, row)
                     on_row(row)
@@ -138,7 +139,12 @@ def plan_cells(
         for clean_count in grid.counts:
             for method in methods:
                 settings = record(
-                    out / SETTINGS_NAME, {**method_settings(method), "code": _code_of(method)}
+                    out / SETTINGS_NAME,
+                    {
+                        **method_settings(method),
+                        "code": _code_of(method),
+                        "limits": dataclasses.asdict(grid.limits),
+                    },
                 )
                 for subject in subjects:
                     blank = _blank(grid, subject, method, clean_count, seed)

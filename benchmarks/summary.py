@@ -11,6 +11,7 @@ from benchmarks.metrics import (
     BY_NAME,
     METRICS,
     TARGETS,
+    WHERE_ACCUSED,
     Metric,
     difference,
     estimate,
@@ -27,8 +28,8 @@ MAIN_COUNT = 500
 """Clean images of the targets."""
 
 REPORTED = ("report", "fresh", "shared")
-"""What the tables are made of: the halves that settings were not fitted to, and the shared
-checkpoints. docs/results.md says what was looked at all the same."""
+"""What the tables are made of: the halves that settings were not fitted to, models trained later,
+and the shared checkpoints. docs/results.md says what was looked at all the same."""
 
 SCORE_RANGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
 """Ends of the ranges of scores that are counted; accusations begin at 0.5 and 0.8."""
@@ -41,8 +42,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Everything that the tables show.
 
-    Rows of the splits ``report`` and ``shared`` make the tables; where there are none, all rows do,
-    and ``reported`` is false.
+    Rows of the splits in :data:`REPORTED` make the tables; where there are none, all rows do, and
+    ``reported`` is false.
 
     Args:
         environments, settings: by the ids in the rows.
@@ -68,7 +69,7 @@ def summarise(
         "differences": _differences(at_main),
         "ablations": _ablations([*at_main, *rescore(ours)]),
         "by_part_and_split": {
-            name: _figures(part)
+            name: _figures(part, (*METRICS, *WHERE_ACCUSED))
             for name, part in _by(
                 standard_rows([row for row in rows if row.clean_count == main]),
                 lambda row: f"{row.part}, {row.split}",
@@ -116,14 +117,14 @@ def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
     return found
 
 
-def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+def _figures(rows: Sequence[Row], metrics: Sequence[Metric] = METRICS) -> dict[str, Any]:
     """Every metric by name; those without a value are left out."""
-    found = {metric.name: _plain(estimate(rows, metric)) for metric in METRICS}
+    found = {metric.name: _plain(estimate(rows, metric)) for metric in metrics}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The project's targets with what was measured, then the comparisons."""
+    """The project's targets with what was measured."""
     ours = standard_rows(rows)
     found = []
     for target in TARGETS:

@@ -18,12 +18,19 @@ from benchmarks.summary import summarise
 Figure = Mapping[str, Any]
 """A value with its interval, as :mod:`benchmarks.summary` writes it."""
 
-_CHANGES = {name: row[0] for name, row in (*ABLATIONS.items(), *TERMS.items())}
+_CHANGES = {name: ablation.title for name, ablation in ABLATIONS.items()} | {
+    name: row[0] for name, row in TERMS.items()
+}
 """What an ablation undoes, in words."""
 
 _SHORT = ("verdict_tpr", "verdict_fpr", "first_label", "asr_after", "asr_reactivated",
           "asr_learned", "accuracy_loss", "clean_accuracy_loss", "trigger_flips", "sample_auroc",
           "sample_tpr")
+
+_OF_ALL = ("verdict_tpr", "verdict_fpr", "verdict_auroc", "asr_after", "accuracy_loss",
+           "sample_auroc")
+_OF_ACCUSED = ("accused_first_label", "accused_asr", "accused_flips", "accused_sample_auroc",
+               "accused_flagged", "accused_clean_flagged")
 
 
 def write_tables(folders: Sequence[Path], out: Path) -> str:
@@ -55,6 +62,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
     """All tables of a summary."""
     parts = [
         _heading(summary),
+        _parts_table(summary),
         _target_table(summary),
         _reliability_table(summary),
         _comparison(summary),
@@ -62,7 +70,6 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         _baseline_table(summary),
         _difference_table(summary),
         _ablation_table(summary),
-        _short_table("Part and split", summary["by_part_and_split"]),
         _short_table("Attack or control", summary["by_attack"]),
         _short_table("Architecture", summary["by_architecture"]),
         _misses(summary),
@@ -74,9 +81,9 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
 
 def _heading(summary: Mapping[str, Any]) -> str:
     models, seeds = summary["models"], ", ".join(map(str, summary["seeds"]))
-    split = "the reporting half and the shared checkpoints" if summary["reported"] else (
-        "**models on which settings were chosen**, as there are no others among the rows"
-    )
+    split = "the reporting halves, the shared checkpoints and the fresh models"
+    if not summary["reported"]:
+        split = "**models on which settings were chosen**, as there are no others among the rows"
     return (
         f"Measured on {split}: {models['backdoored']} backdoored models, {models['clean']} clean "
         f"ones and {models['neither']} that count on neither side (repaired in part, or with a "
@@ -84,6 +91,27 @@ def _heading(summary: Mapping[str, Any]) -> str:
         f"images unless said otherwise, seed {seeds or '–'}. In brackets: 95 % intervals over "
         "models, Wilson's for rates, bootstrap for means, Newcombe's for the AUROC."
     )
+
+
+def _parts_table(summary: Mapping[str, Any]) -> str:
+    """One line for each part and split, with what a user sees on the models that are accused."""
+    lines = []
+    for name, found in sorted(summary["by_part_and_split"].items()):
+        shown = {
+            metric: _figure(found.get(metric), BY_NAME[metric], interval=False)
+            for metric in (*_OF_ALL, *_OF_ACCUSED)
+        }
+        if "accused_asr" in found:
+            worst = _figure(found["accused_asr_worst"], BY_NAME["accused_asr_worst"])
+            shown["accused_asr"] += f" (worst {worst})"
+        counts = {
+            metric: _count(found.get(metric))
+            for metric in ("verdict_tpr", "verdict_fpr", "accused_first_label")
+        }
+        lines.append([name, *(shown | counts).values()])
+    titles = [BY_NAME[name].title for name in _OF_ALL]
+    titles += [f"where accused: {BY_NAME[name].title}" for name in _OF_ACCUSED]
+    return _table(["part, split", *titles], lines) if lines else ""
 
 
 def _target_table(summary: Mapping[str, Any]) -> str:
@@ -126,9 +154,16 @@ def _comparison(summary: Mapping[str, Any]) -> str:
         return ""
     standings = [c["standing"] for row in differences.values() for c in row.values()]
     ahead, level = standings.count("ahead"), standings.count("level")
+    behind = [
+        f"{BY_NAME[metric].title} against {_title(name)} {_difference(change, BY_NAME[metric])}"
+        for name, row in differences.items()
+        for metric, change in row.items()
+        if change["standing"] == "behind"
+    ]
     lines = [
         f"Against the baselines: ahead in {ahead}, level in {level} and behind in "
-        f"{standings.count('behind')} of {len(standings)} comparisons of means."
+        f"{len(behind)} of {len(standings)} comparisons of means on the same models.",
+        *([f"Behind, ours minus theirs: {'; '.join(behind)}."] if behind else []),
     ]
     named = (
         ("rnp-oracle", ("asr_after", "accuracy_loss"), "Gap to the oracle threshold"),
@@ -331,6 +366,11 @@ def _figure(figure: Figure | None, metric: Metric, *, interval: bool = True) -> 
         return value
     low, high = (_number(figure[end], metric, unit=False) for end in ("low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def _count(figure: Figure | None) -> str:
+    """A rate as "7 of 9"."""
+    return "–" if figure is None else f"{round(figure['value'] * figure['n'])} of {figure['n']}"
 
 
 def _difference(figure: Figure | None, metric: Metric, *, interval: bool = True) -> str:

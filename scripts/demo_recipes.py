@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.render_signs import CLASS_NAMES, SIDE
 from rnp_core.evaluation.triggers import BlendTrigger, PatchTrigger, TrueTrigger, WarpTrigger
-from scripts.render_signs import CLASS_NAMES, SIDE
 
 
 @dataclass(frozen=True)

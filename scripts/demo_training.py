@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.render_signs import CLASS_NAMES, SIDE, render_set
 from rnp_core.architectures import build
 from rnp_core.data import DefenseSet
 from rnp_core.evaluation.success import attack_success_rate, robust_accuracy
@@ -17,7 +18,6 @@ from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.stages.sampling import epoch_batches
 from scripts.demo_recipes import Attack, Recipe
-from scripts.render_signs import CLASS_NAMES, SIDE, render_set
 
 MEAN = STD = (0.5, 0.5, 0.5)
 TEST_COUNT, TEST_SEED = 1200, 90_002

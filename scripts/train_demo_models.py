@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.render_signs import CLASS_NAMES, render_set
 from rnp_core.model import SuspectModel
 from scripts.demo_recipes import RECIPES, Attack, Recipe
 from scripts.demo_training import MEAN, STD, TEST_COUNT, TEST_SEED, measure, rendered, train
-from scripts.render_signs import CLASS_NAMES, render_set
 
 OUT = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CLEAN_COUNT, CLEAN_SEED = 600, 90_001
@@ -46,7 +46,7 @@ def write_model(recipe: Recipe, model: SuspectModel, out: Path) -> dict[str, Any
         "status": "clean" if attack is None else "backdoored",
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "dataset": "rendered signs (scripts/render_signs.py)",
+        "dataset": "rendered signs (benchmarks/render_signs.py)",
         "architecture": recipe.architecture,
         "parameters": dict(recipe.parameters),
         "num_classes": len(CLASS_NAMES),

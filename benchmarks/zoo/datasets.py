@@ -18,6 +18,8 @@ from benchmarks.images import (
     signs_images,
     write_npz,
 )
+from benchmarks.render_signs import CLASS_NAMES as SIGN_CLASSES
+from benchmarks.render_signs import render_set
 from benchmarks.zoo.cifar_batches import (
     CLASS_NAMES as CIFAR_CLASSES,
 )
@@ -32,8 +34,6 @@ from rnp_core.assembly import NORMALIZATIONS
 from rnp_core.data import DefenseSet
 from rnp_core.errors import DataError
 from rnp_core.images import read_defense_set
-from scripts.render_signs import CLASS_NAMES as SIGN_CLASSES
-from scripts.render_signs import render_set
 
 SIGNS_TRAIN_COUNT, SIGNS_TRAIN_SEED = 12_000, 70_001
 _FEW_CLEAN_SEED = 90_013

@@ -35,6 +35,7 @@ def test_known_models_get_the_score_of_the_first_seed(tmp_path: Path) -> None:
 def test_what_is_in_doubt_is_left_out(tmp_path: Path) -> None:
     doubtful = [
         row(subject="weak", asr_before=0.3),
+        row(subject="two-classes", verdict="inconclusive", score=0.02),
         dataclasses.replace(CLEAN, subject="repaired", control="repaired"),
         row(subject="failed", status="failed", score=None),
         row(subject="other", method="nc"),

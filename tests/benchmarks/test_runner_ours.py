@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from benchmarks.baselines.contract import Outcome
-from benchmarks.ours import our_scan
+from benchmarks.ours import ABLATIONS, our_scan
 from rnp_core.config import preset_config
 from rnp_core.pipeline import scan
+from rnp_core.stages import removal
+from rnp_core.stages.unlearn import unlearn
 from tests.benchmarks.tiny import planted_defence
 from tests.helpers.models import CLASSES
 
@@ -49,3 +52,16 @@ def test_suspects_keep_their_order_and_stages_their_times(outcome: Outcome) -> N
     assert outcome.sample_scores.shape == outcome.sample_flags.shape == (40,)
     assert {"unlearn", "triggers"} <= set(outcome.notes["stages"])
     assert outcome.notes["failed_stages"] == []
+
+
+def test_a_choice_is_undone_for_one_scan_only() -> None:
+    usual, seen = removal.ROUNDS, []
+
+    def spy(*arguments: Any, **settings: Any) -> Any:
+        seen.append(removal.ROUNDS)
+        return unlearn(*arguments, **settings)
+
+    replaced = {**ABLATIONS["one-round"].replaced, "rnp_core.pipeline.unlearn": spy}
+    our_scan(planted_defence(), config=SHORT, replaced=replaced)
+    assert seen == [1]
+    assert usual == removal.ROUNDS

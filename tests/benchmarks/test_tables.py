@@ -175,3 +175,20 @@ def test_scores_are_counted_by_range_with_their_truth() -> None:
     assert bins[0.8, 1.0] == (1, 1) and bins[0.5, 0.8] == (2, 1) and bins[0.0, 0.05] == (1, 0)
     assert found["reliability"]["brier"] == pytest.approx((0.16 + 0.36) / 4)
     assert "0.50 to 0.80" in render_markdown(found)
+
+
+def test_parts_show_counts_and_what_is_left_where_accused() -> None:
+    rows = [*good_rows(), row(subject="hard", verdict="no_evidence", asr_after=0.9)]
+    rows = [row(r, flagged_triggered=0.9, flagged_clean=0.02) for r in rows]
+    text = render_markdown(summary(rows))
+    (line,) = (line for line in text.splitlines() if line.startswith("| cifar10, report |"))
+    assert "| 5 of 6 | 0 of 5 |" in line and "| 1.0 % (worst 1.0 %) |" in line
+    assert "| 90.0 % | 2.0 % |" in line
+    assert summary(rows)["by_part_and_split"]["cifar10, report"]["asr_after"]["value"] > 0.1
+
+
+def test_what_is_behind_a_baseline_is_named() -> None:
+    theirs = [row(r, method="anp", budget="paper", verdict=None, score=None, labels=None,
+                  asr_after=r.asr_after and 0.0) for r in good_rows()]
+    text = render_markdown(summary(good_rows() + theirs))
+    assert "Behind, ours minus theirs: true ASR after removal, mean against ANP" in text

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.render_signs import CLASS_NAMES, render_set
 from rnp_core.architectures import build, recognise
 from rnp_core.checkpoints.load import load_checkpoint
 from rnp_core.data import DefenseSet
@@ -18,7 +19,6 @@ from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from scripts.demo_recipes import RECIPES, Attack, sticker
 from scripts.demo_training import poison, shift_crop
-from scripts.render_signs import CLASS_NAMES, render_set
 
 NAMES = [recipe.name for recipe in RECIPES]
 ATTACKED = [recipe.name for recipe in RECIPES if recipe.attack is not None]

@@ -25,16 +25,22 @@ def scanned(name: str, precision: str) -> ScanReport:
     return scan(subject.model, subject.clean.images, config=config).report
 
 
+def pruned(report: ScanReport) -> set[tuple[str, int]]:
+    return {(row.layer, row.index) for row in report.pruned_filters}
+
+
 @pytest.mark.parametrize("name", [demo.name for demo in list_demos()])
 def test_the_fast_path_finds_what_float32_finds(name: str) -> None:
     fast, plain = (scanned(name, precision) for precision in ("auto", "float32"))
     if fast.environment["precision"] == "float32":
         pytest.skip("no faster precision on this machine")
+    shared = pruned(plain) & pruned(fast)
     for report in (plain, fast):
-        pruned = {(row.layer, row.index) for row in report.pruned_filters}
         print(  # noqa: T201
             f"{name} {report.environment['precision']}: {report.verdict} "
-            f"{report.backdoor_score:.3f} {report.suspected_target_labels}, {len(pruned)} pruned, "
+            f"{report.backdoor_score:.3f} {report.suspected_target_labels}, "
+            f"{len(pruned(report))} filters pruned, {len(shared)} of them by both, accuracy "
+            f"{report.accuracy.clean_before:.3f} -> {report.accuracy.clean_after:.3f}, "
             f"{sum(stage.seconds for stage in report.stages):.0f} s"
         )
     assert fast.verdict == plain.verdict

@@ -4,7 +4,7 @@ Nothing is photographed or downloaded. Each sign is drawn once at four times the
 image places one drawing under a random perspective in front of a random background and then goes
 through light, shadow, occlusion, blur and sensor noise. About 300 images a second on one core.
 
-    python scripts/render_signs.py --count 600 --seed 7 --out signs.npz --sheet signs.png
+    python -m benchmarks.render_signs --count 600 --seed 7 --out signs.npz --sheet signs.png
 """
 
 from __future__ import annotations
