@@ -24,6 +24,10 @@ from rnp_core.stages.triggers import second_looks
 Change = Callable[[ScanConfig], ScanConfig]
 
 
+def _plain_float32(config: ScanConfig) -> ScanConfig:
+    return dataclasses.replace(config, precision="float32")
+
+
 def _without_repair(config: ScanConfig) -> ScanConfig:
     return dataclasses.replace(config, repair=False)
 
@@ -85,6 +89,7 @@ class Ablation:
 
 
 ABLATIONS: Mapping[str, Ablation] = {
+    "float32": Ablation("float32 instead of bfloat16", _plain_float32),
     "no-repair": Ablation("pruning alone, no fine-tuning", _without_repair),
     "no-prune": Ablation("fine-tuning alone, no pruning", _without_pruning),
     "single-opponent": Ablation("one copy of each trigger during the repair", _single_opponent),

@@ -29,10 +29,13 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 _GLANCED = 24  # images for the first look at every variant and normalisation
 _SHORTLISTED, _SCREENED = 16, 96  # the best of these, and the images for a second look
-_FINALISTS = 4  # the best of these see every image
+_FINALISTS, _BEHIND = 4, 0.05  # so many see every image, unless by then they are so far behind
 _DOUBTFUL = 0.2  # share of the way from chance to 1 below which labels and model do not agree
 _LISTED_MOVES = 50  # of a class order, in a message
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+_Tried = tuple[float, int, SuspectModel]
+"""Clean accuracy, minus the number of the trial, and the model."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def assemble(
     shape = tuple(defense_set.images.shape[1:])
     choices = _normalizations(normalization, shape[0])
     glance = _screen(defense_set, _GLANCED)
-    tried: list[tuple[float, int, SuspectModel]] = []
+    tried: list[_Tried] = []
     problem = ""
     for _, build_variant in plan.variants:
         if len(plan.variants) > 1 and (trouble := _meta_trouble(build_variant, shape)):
@@ -175,10 +178,13 @@ def assemble(
             f"expected {plan.architecture} to run on {shape[0]}x{shape[1]}x{shape[2]} images, "
             f"it fails: {problem}"
         )
-    for images, kept in ((_screen(defense_set), _SHORTLISTED), (defense_set, _FINALISTS)):
-        tried = sorted(tried, key=lambda entry: entry[:2], reverse=True)[:kept]
-        tried = [(clean_accuracy(model, images), place, model) for _, place, model in tried]
-    best = max(tried, key=lambda entry: entry[:2])[2]
+    ranked = _ranked(tried)[:_SHORTLISTED]
+    if len(ranked) > 1:
+        ranked = _ranked(_tried_on(_screen(defense_set), ranked))[:_FINALISTS]
+        ranked = [entry for entry in ranked if entry[0] >= ranked[0][0] - _BEHIND]
+    if len(ranked) > 1:
+        ranked = _ranked(_tried_on(defense_set, ranked))
+    best = ranked[0][2]
     with torch.no_grad():
         outputs = best(glance.images[:1]).shape[1]
     if outputs != plan.num_classes:
@@ -187,6 +193,15 @@ def assemble(
             f"set --num-classes {outputs} if that is right"
         )
     return best.copy()
+
+
+def _ranked(tried: list[_Tried]) -> list[_Tried]:
+    """The most accurate first; of equals the one that was tried first."""
+    return sorted(tried, key=lambda entry: entry[:2], reverse=True)
+
+
+def _tried_on(images: DefenseSet, tried: list[_Tried]) -> list[_Tried]:
+    return [(clean_accuracy(model, images), place, model) for _, place, model in tried]
 
 
 def as_suspect_model(

@@ -215,10 +215,10 @@ def _read_and_assemble(
             seed=seed,
         )
 
-    tried: list[tuple[float, ReadImages[DefenseSet], SuspectModel]] = []
+    tried: list[tuple[ReadImages[DefenseSet], SuspectModel]] = []
     problem: RnpError | None = None
     for size in sizes:
-        if any(size == entry[2].input_shape[-1] for entry in tried):
+        if any(size == model.input_shape[-1] for _, model in tried):
             continue
         try:
             clean = read(size)
@@ -235,12 +235,13 @@ def _read_and_assemble(
         except (DataError, ModelError) as error:
             problem = error
             continue
-        tried.append((clean_accuracy(model, clean.images), clean, model))
+        tried.append((clean, model))
     if isinstance(problem, ModelError) and not tried and plan.input_size is None:
         raise ModelError(
             f"{problem}; if the network expects another size, resize the clean images to it"
         ) from problem
     if not tried:
         raise problem or DataError(f"cannot use the images at {clean_path}")
-    _, clean, model = max(tried, key=lambda entry: entry[0])
-    return clean, model
+    if len(tried) == 1:
+        return tried[0]
+    return max(tried, key=lambda entry: clean_accuracy(entry[1], entry[0].images))
