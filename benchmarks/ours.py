@@ -189,6 +189,7 @@ def label_notes(labels: Sequence[LabelEvidence | LabelRow]) -> list[dict[str, ob
             "norm": row.trigger_norm,
             "ratio": row.norm_ratio,
             "margin": row.margin_ratio,
+            "margin_outlier": row.margin_outlier,
             "agreement": row.agreement,
             "sinusoid": row.sinusoid_lead,
             "outlier": row.size_outlier,

@@ -16,9 +16,11 @@ from benchmarks.metrics import alarm
 from benchmarks.rows import Row
 from rnp_core.config import ScanConfig
 from rnp_core.stages.target_label import (
+    MARGIN_SPREAD,
     LabelEvidence,
     ScoreWeights,
     label_score,
+    largest_normal,
     suspected_target_labels,
 )
 
@@ -65,7 +67,8 @@ def rescore(rows: Iterable[Row]) -> list[Row]:
 
 def _evidence(row: Row) -> tuple[list[LabelEvidence], bool] | None:
     """The evidence by label, and whether unlearning used batch statistics, as the scores tell."""
-    labels = [_label(entry) for entry in row.notes.get("evidence", ())]
+    entries = row.notes.get("evidence", ())
+    labels = [_label(entry, len(entries)) for entry in entries]
     for used in (True, False):
         if labels and all(
             math.isclose(label.score, _score(label, len(labels), used, _CONFIG.weights),
@@ -76,11 +79,13 @@ def _evidence(row: Row) -> tuple[list[LabelEvidence], bool] | None:
     return None
 
 
-def _label(entry: Mapping[str, Any]) -> LabelEvidence:
+def _label(entry: Mapping[str, Any], count: int) -> LabelEvidence:
     def number(name: str) -> float:
         value = entry.get(name)
         return math.nan if value is None else float(value)
 
+    margin = number("margin")
+    usual = math.log(margin) - MARGIN_SPREAD * largest_normal(count)
     return LabelEvidence(
         label=entry["label"],
         unlearned_share=number("share"),
@@ -89,7 +94,8 @@ def _label(entry: Mapping[str, Any]) -> LabelEvidence:
         anomaly_index=math.nan,
         kind=entry["kind"],
         size_outlier=number("outlier"),
-        margin_ratio=number("margin"),
+        margin_ratio=margin,
+        margin_outlier=number("margin_outlier") if "margin_outlier" in entry else usual,
         sinusoid_lead=number("sinusoid"),
         agreement=float(entry.get("agreement", 0.0)),
         score=number("score"),

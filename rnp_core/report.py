@@ -100,6 +100,7 @@ class LabelRow:
     size_outlier: float
     kind: str
     margin_ratio: float | None = None
+    margin_outlier: float | None = None
     agreement: float = 0.0
     sinusoid_lead: float | None = None
 

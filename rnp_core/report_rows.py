@@ -102,6 +102,7 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
         size_outlier=row.size_outlier,
         kind=row.kind,
         margin_ratio=row.margin_ratio,
+        margin_outlier=row.margin_outlier,
         agreement=row.agreement,
         sinusoid_lead=row.sinusoid_lead,
     )

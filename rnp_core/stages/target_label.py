@@ -22,10 +22,19 @@ from rnp_core.ranges import check_range
 from rnp_core.stages.sinusoids import SINUSOID, USUAL_LEAD
 
 SIZE_SPREAD = 0.28
-"""Standard deviation of the log of trigger sizes between innocent labels of one model."""
+"""Standard deviation of the log of trigger sizes between innocent labels of one model, unless this
+model's own are further apart, see :func:`tail_spread`."""
 
 MARGIN_SPREAD = 0.20
 """The same of the largest margins."""
+
+_SPREAD_FROM = 8
+"""Labels from which a model's own spread is looked at."""
+
+_TARGETS = 2
+"""Most suspicious labels that may be targets, and say nothing about the spread of innocent ones."""
+
+_QUARTILE = 0.6745  # of a standard normal distribution
 
 COMPARED_AT_LEAST = 3
 """Labels of a kind below which no size is typical: of two, either is far from the median."""
@@ -55,7 +64,7 @@ class ScoreWeights:
     outlier: float = 5.0  # per unit of size_outlier
     share: float = 4.0  # per unit of unlearned_share above the even share
     share_without_norm: float = 1.0  # the same for networks without BatchNorm
-    margin: float = 2.0  # per unit of the log of margin_ratio above what chance explains
+    margin: float = 2.0  # per unit of margin_outlier above 0
     sinusoid: float = 3.0  # per unit of sinusoid_lead above the usual one
     agreement: float = 1.0  # per unit of LabelEvidence.agreement
     universal_bias: float = -3.5  # of a trigger to any other class
@@ -90,6 +99,8 @@ class LabelEvidence:
             chance, given as many starts each as this one had; above 0 is unusual.
         margin_ratio: its largest margin / the median of the labels; NaN where margins were not
             looked for, or for too few labels.
+        margin_outlier: ``ln(margin_ratio)`` less what the largest of K innocent labels reaches by
+            chance; above 0 is unusual.
         sinusoid_lead: by how much waves of low frequency reach it more surely than any other label,
             see :attr:`rnp_core.stages.sinusoids.SinusoidSurvey.leads`; NaN where none were tried.
         agreement: ln(K / 2), K being 20 at most, for each further kind of evidence that points at
@@ -105,6 +116,7 @@ class LabelEvidence:
     kind: str
     size_outlier: float
     margin_ratio: float
+    margin_outlier: float
     sinusoid_lead: float
     agreement: float
     score: float
@@ -170,6 +182,7 @@ def weigh_labels(
     """
     count = len(unlearned_shares)
     ratios: dict[str, np.ndarray] = {}
+    spreads: dict[str, float] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
         inverted = {trigger.label for trigger in found}
@@ -181,11 +194,14 @@ def weigh_labels(
             ratios[kind][label] = size / median
             if kind == "patch":
                 norms[label], effective[label] = best.size, size
+        spreads[kind] = tail_spread(-np.log(ratios[kind]), SIZE_SPREAD)
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
     sureness = np.full(count, np.nan) if margins is None else margin_ratios(margins)
+    excess = np.log(sureness)
+    excess -= tail_spread(excess, MARGIN_SPREAD) * largest_normal(count)
     leads = [math.nan] * count if sinusoid_leads is None else sinusoid_leads.tolist()
     agreed = (
-        _agreement(unlearned_shares, triggers.get("patch", ()), sureness, weights)
+        _agreement(unlearned_shares, triggers.get("patch", ()), excess, weights)
         if used_batch_statistics
         else {}
     )
@@ -196,7 +212,7 @@ def weigh_labels(
         kind = min(own, key=lambda k: own[k]) if own else ""
         ratio = own[kind] if own else math.nan
         starts = sum(trigger.label == label for trigger in triggers[kind]) if own else 1
-        chance = SIZE_SPREAD * largest_normal(count * starts)
+        chance = spreads.get(kind, SIZE_SPREAD) * largest_normal(count * starts)
         outlier = -math.log(ratio) - chance if own else -chance
         share = float(unlearned_shares[label])
         row = LabelEvidence(
@@ -208,6 +224,7 @@ def weigh_labels(
             kind=kind,
             size_outlier=float(outlier),
             margin_ratio=float(sureness[label]),
+            margin_outlier=float(excess[label]),
             sinusoid_lead=leads[label],
             agreement=agreed.get(label, 0.0),
             score=math.nan,
@@ -226,8 +243,8 @@ def label_score(
     share_weight = weights.share if used_batch_statistics else weights.share_without_norm
     logit = weights.bias + weights.outlier * row.size_outlier
     logit += share_weight * (row.unlearned_share - 1 / count)
-    if math.isfinite(row.margin_ratio):  # an ordinary margin takes nothing back
-        logit += weights.margin * max(0.0, _margin_excess(row.margin_ratio, count))
+    if math.isfinite(row.margin_outlier):  # an ordinary margin takes nothing back
+        logit += weights.margin * max(0.0, row.margin_outlier)
     if math.isfinite(row.sinusoid_lead):
         logit += weights.sinusoid * max(0.0, row.sinusoid_lead - USUAL_LEAD)
     logit += weights.agreement * row.agreement
@@ -253,7 +270,7 @@ def largest_normal(count: int) -> float:
 def _agreement(
     unlearned_shares: Tensor,
     patches: Sequence[RecoveredTrigger],
-    sureness: np.ndarray,
+    excess: np.ndarray,
     weights: ScoreWeights,
 ) -> dict[int, float]:
     """What it says that the label with the largest unlearned share has the smallest patch, a
@@ -271,15 +288,26 @@ def _agreement(
     label = int(unlearned_shares.argmax())
     compared = len(first) >= COMPARED_AT_LEAST
     smallest = compared and label == min(first, key=lambda label: first[label])
-    surest = np.isfinite(sureness[label]) and sureness[label] == np.nanmax(sureness)
-    surest = surest and _margin_excess(float(sureness[label]), count) > 0
+    surest = excess[label] > 0 and excess[label] == np.nanmax(excess)
     kinds = int(smallest) + int(surest)
     return {label: kinds * math.log(min(count, _AGREEMENT_UP_TO) / 2)}
 
 
-def _margin_excess(ratio: float, count: int) -> float:
-    """Log of a margin ratio above what the largest of ``count`` innocent labels has by chance."""
-    return math.log(ratio) - MARGIN_SPREAD * largest_normal(count)
+def tail_spread(outliers: np.ndarray, least: float) -> float:
+    """Standard deviation that the suspicious side of a model's own labels has, ``least`` at least.
+
+    It is taken from the quartile on that side of all labels but the two furthest out. A network
+    that was trained badly needs small triggers and gives large margins for many labels, of which
+    one is far out without being a target. What lies on the other side makes nobody suspicious.
+
+    Args:
+        outliers: ``(K,)`` logarithms, larger is more suspicious; NaN where nothing was measured.
+    """
+    known = np.sort(outliers[np.isfinite(outliers)])
+    if len(known) < _SPREAD_FROM:
+        return least
+    reach = np.quantile(known[:-_TARGETS], 0.75) - np.median(known)
+    return max(least, float(reach) / _QUARTILE)
 
 
 def margin_ratios(margins: Tensor) -> np.ndarray:

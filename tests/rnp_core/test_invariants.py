@@ -128,7 +128,7 @@ def _remove(model: SuspectModel, on_progress: OnProgress, seed: int = 0) -> obje
         model,
         _recovered(model),
         SET,
-        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "patch", 1.0, 2.0, 0.0, 0.0, 0.95)],
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "patch", 1.0, 2.0, 0.2, 0.0, 0.0, 0.95)],
         {"patch": [untrained_trigger("patch")]},
         repairing=RepairConfig(steps=2, warm_up=1, batch_size=8, seed=seed),
         on_progress=on_progress,
@@ -210,7 +210,7 @@ BAD_CALLS: dict[str, Callable[[SuspectModel], object]] = {
         m,
         _recovered(m),
         SET,
-        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "warp", 1.0, 2.0, 0.0, 0.0, 0.95)],
+        [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, "warp", 1.0, 2.0, 0.2, 0.0, 0.0, 0.95)],
         {"patch": [untrained_trigger("patch")]},
     ),
     "recover_triggers: shares of other classes": lambda m: recover_triggers(

@@ -117,6 +117,17 @@ def test_a_large_margin_raises_the_score_of_its_label_alone() -> None:
     assert all(rows[label].score == without[label].score for label in (0, 1, 3))
 
 
+def test_one_large_margin_says_less_where_many_are_large() -> None:
+    shares = torch.full((12,), 1 / 12)
+    even = torch.tensor([9.0, 10.0, 11.0] * 4)
+    uneven = torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0, 10.0, 10.0, 10.0, 20.0, 20.0, 25.0, 20.0])
+    for margins, counts in (even, True), (uneven, False):
+        margins[3] = 44.0
+        row = weigh_labels(shares, {}, margins=margins)[3]
+        assert row.margin_ratio == pytest.approx(4.4, rel=0.01)
+        assert (row.margin_outlier > 0.5) == counts
+
+
 def test_negative_margins_and_few_labels_are_no_number_trouble() -> None:
     rows = weigh_labels(EVEN, {}, margins=torch.tensor([-5.0, 10.0, 12.0, 11.0]))
     assert all(0 <= row.score <= 1 for row in rows)

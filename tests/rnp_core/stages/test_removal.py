@@ -33,7 +33,7 @@ def recovered(model: SuspectModel) -> RecoverResult:
 
 
 def accused(kind: str = "patch") -> list[LabelEvidence]:
-    return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.0, 0.0, 0.95)]
+    return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.2, 0.0, 0.0, 0.95)]
 
 
 def test_waves_are_removed_and_looked_for_again_where_they_accuse(

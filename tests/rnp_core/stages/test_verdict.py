@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from rnp_core.stages.target_label import (
     accusing_kind,
     best_trigger,
     suspected_target_labels,
+    tail_spread,
     weigh_labels,
     weigh_universal,
 )
@@ -30,7 +32,9 @@ EVEN = torch.full((4,), 0.25)
 
 
 def row(label: int, score: float) -> LabelEvidence:
-    return LabelEvidence(label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, 1.2, math.nan, 0.0, score)
+    return LabelEvidence(
+        label, 0.3, 5.0, 0.4, 3.0, "patch", 0.5, 1.2, -0.1, math.nan, 0.0, score
+    )  # fmt: skip
 
 
 def verdict(scores: list[float], **changes: object) -> Judgement:
@@ -96,6 +100,31 @@ def test_more_starts_reach_a_smaller_trigger_by_chance() -> None:
     often = weigh_labels(EVEN, {"patch": [*sizes["patch"], trigger(0, 12), trigger(0, 10)]})[0]
     assert often.norm_ratio == once.norm_ratio == 0.5
     assert often.size_outlier < once.size_outlier
+
+
+# patch sizes in pixels of two clean networks on twelve signs, the first trained for one epoch
+UNTRAINED = [28.9, 71.3, 67.3, 13.5, 25.0, 27.6, 72.4, 75.4, 84.5, 60.6, 53.2, 32.9]
+TRAINED = [50.0, 55.0, 48.0, 13.5, 61.0, 52.0, 58.0, 47.0, 66.0, 54.0, 45.0, 57.0]
+
+
+def test_one_small_trigger_says_less_where_many_are_small() -> None:
+    shares = torch.full((12,), 1 / 12)
+
+    def outlier(sizes: list[float]) -> float:
+        found = {"patch": [trigger(label, size) for label, size in enumerate(sizes)]}
+        return weigh_labels(shares, found)[3].size_outlier
+
+    assert outlier(TRAINED) > 0.5
+    assert outlier(UNTRAINED) < 0.1
+    assert outlier([size * 10 if size > 55 else size for size in TRAINED]) > 0.5
+
+
+def test_a_spread_is_that_of_the_suspicious_side_without_two_targets() -> None:
+    usual = np.linspace(-0.3, 0.3, 10)
+    assert tail_spread(np.r_[usual, 5.0, 6.0], 0.2) == pytest.approx(0.2)
+    assert tail_spread(np.r_[usual - 5 * (usual < 0), 5.0, 6.0], 0.2) == pytest.approx(0.2)
+    assert tail_spread(np.r_[10 * usual, 5.0, 6.0], 0.2) > 1.0
+    assert tail_spread(np.r_[[np.nan] * 5, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.2) == 0.2
 
 
 def test_shares_weigh_less_without_batch_norm() -> None:
