@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnp_core.errors import ConfigError
+from rnp_core.arithmetic import full_float32
+from rnp_core.errors import ConfigError, is_out_of_memory
 from rnp_core.layers import CONVOLUTIONS
 from rnp_core.model import SuspectModel
+from rnp_core.parts import Parts
 
 _LAYOUT_TOLERANCE = 1e-3
 """Largest relative change of the logits that another memory layout may cause."""
@@ -63,6 +65,7 @@ def gains_from_bfloat16(model: SuspectModel) -> bool:
     return not slow
 
 
+@full_float32()
 def accelerate(
     model: SuspectModel, images: Tensor, *, mixed_precision: bool | None = None
 ) -> SuspectModel:
@@ -72,9 +75,10 @@ def accelerate(
         images: clean images ``(N, C, H, W)`` in [0, 1] to compare answers on.
         mixed_precision: False keeps float32, None takes bfloat16 where that is faster.
     """
-    fast = model.copy()
+    fast = plain = model.copy()
     with torch.no_grad():
-        expected = fast(images)
+        parts = Parts(len(images))
+        expected = torch.cat(parts.run(lambda part: plain(images[part]), len(images)))
         candidate = _channels_last(model.copy())
         if _change(_logits(candidate, images), expected) <= _LAYOUT_TOLERANCE:
             fast = candidate
@@ -98,6 +102,8 @@ def unaccelerated(model: SuspectModel) -> SuspectModel:
 
 
 def _channels_last(model: SuspectModel) -> SuspectModel:
+    if any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers())):
+        return model  # this layout is for tensors of four dimensions
     model.memory_format = torch.channels_last
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -106,12 +112,18 @@ def _logits(candidate: SuspectModel, images: Tensor) -> Tensor:
     """Logits of ``images``; infinite where the network fails, forwards or backwards, as with
     ``.view`` between a channels-last convolution and a classifier.
     """
-    try:
+
+    def there_and_back(part: slice) -> Tensor:
         with torch.enable_grad():
-            logits = candidate(images.clone().requires_grad_())
+            logits = candidate(images[part].clone().requires_grad_())
             logits.sum().backward()
         return logits.detach()
-    except Exception:  # the network's own code, which may want the layout that it was given
+
+    try:
+        return torch.cat(Parts(len(images)).run(there_and_back, len(images)))
+    except Exception as error:  # the network's own code, which may want the layout it was given
+        if is_out_of_memory(error):
+            raise
         return images.new_full((len(images), candidate.num_classes), float("inf")).to(
             candidate.device
         )

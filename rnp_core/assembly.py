@@ -17,6 +17,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
 from rnp_core.metrics import above_chance, clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
+from rnp_core.parts import Parts
 
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -234,7 +235,9 @@ def as_suspect_model(
             "replace; give the module that it was made from"
         )
     try:
-        probe = wrapped.copy().float()
+        tensors = model.parameters()
+        place = next((tensor.device for tensor in tensors), torch.device("cpu"))
+        probe = wrapped.copy().float().to(place)  # the normalisation too
         if not given:
             probe.num_classes = _class_count(probe, defense_set)
         with torch.no_grad():
@@ -327,8 +330,10 @@ def check_labels(
             f"expected labels below {model.num_classes}, the number of classes of the model, "
             f"got {largest}"
         )
+    some = defense_set.images[:64]
     with torch.no_grad():
-        if not torch.isfinite(model(defense_set.images[:64])).all():
+        finite = Parts(len(some)).run(lambda part: model(some[part]).isfinite().all(), len(some))
+        if not all(finite):
             raise ModelError("the model gives NaN or infinite outputs on the clean images")
     accuracy = float((predicted == defense_set.labels).float().mean())
     if accuracy >= above_chance(_DOUBTFUL, model.num_classes):

@@ -1,5 +1,6 @@
 """Exceptions of the package. Every message can be shown to a user as it is."""
 
+import re
 from typing import Literal
 
 IsolationReason = Literal["crash", "memory", "time", "protocol", "start"]
@@ -64,7 +65,13 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+_ALLOCATION_FAILED = re.compile("bad_alloc|memory allocation|allocate memory", re.IGNORECASE)
+_NO_MEMORY = ("not enough memory", "out of memory", "ALLOC_FAILED")
+
+
+def allocation_failed(text: str) -> bool:
+    """Whether an allocator of C++, Rust or PyTorch says in ``text`` that it got no memory."""
+    return _ALLOCATION_FAILED.search(text) is not None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -72,5 +79,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and any(words in text for words in _NO_MEMORY)
+        and (allocation_failed(text) or any(words in text for words in _NO_MEMORY))
     )

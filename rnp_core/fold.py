@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
+from rnp_core.arithmetic import full_float32
 from rnp_core.layers import trace_layers
 from rnp_core.model import SuspectModel
 
@@ -19,6 +20,7 @@ _TOLERANCE = 1e-3
 """Largest relative change of the logits that rounding may cause; a wrong fold changes far more."""
 
 
+@full_float32()
 @torch.no_grad()
 def fold_batch_norms(model: SuspectModel, images: Tensor) -> SuspectModel:
     """A copy of ``model`` in eval mode, its BatchNorms folded into convolutions where they can.

@@ -14,8 +14,14 @@ import torch
 from rnp_core.errors import is_out_of_memory
 from rnp_core.model import SuspectModel
 
-_CPU_PIXELS = 32 * 224 * 224
-"""Pixels of a part on a CPU; with more, a convolution gets no faster."""
+LEAST_BATCH = 16
+"""Images in the smallest batch whose statistics still say something."""
+
+_PIXELS = 32 * 224 * 224
+"""Pixels of a batch; with more, a convolution on a CPU gets no faster."""
+
+_GPU_IMAGES = 2048
+"""Images of a part on a GPU at most, however many its memory holds."""
 
 _GPU_BYTES = 8192
 """Memory that a pixel takes on its way forward and back. ResNet-18 on images of 32x32 pixels keeps
@@ -25,14 +31,22 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def images_at_once(model: SuspectModel, usual: int) -> int:
-    """How many images to begin with: on a CPU ``usual``, or fewer large ones; on a GPU as many as
-    its free memory holds."""
+def fitting_batch(model: SuspectModel, usual: int) -> int:
+    """``usual`` images, or fewer large ones; the same on every machine."""
     _, height, width = model.input_shape
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        return max(1, free // (_GPU_BYTES * height * width))
-    return max(1, min(usual, _CPU_PIXELS // (height * width)))
+    return max(1, min(usual, _PIXELS // (height * width)))
+
+
+def images_at_once(model: SuspectModel, usual: int) -> int:
+    """How many images to begin with where that does not change the result: on a CPU a
+    :func:`fitting_batch`; on a GPU as many as its memory holds, what PyTorch keeps for reuse
+    included."""
+    if model.device.type != "cuda":
+        return fitting_batch(model, usual)
+    _, height, width = model.input_shape
+    free, _ = torch.cuda.mem_get_info(model.device)
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    return max(1, min(_GPU_IMAGES, free // (_GPU_BYTES * height * width)))
 
 
 class Parts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rnp_core.acceleration import accelerate, unaccelerated
+from rnp_core.arithmetic import full_float32, repeatable
 from rnp_core.assembly import as_suspect_model, check_labels, check_shape
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
@@ -28,7 +30,7 @@ from rnp_core.expected_work import expected_work
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
 from rnp_core.model import SuspectModel
-from rnp_core.parts import images_at_once
+from rnp_core.parts import LEAST_BATCH, fitting_batch
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import FilterRow, Finding, ScanReport, UniversalRow
 from rnp_core.report_rows import (
@@ -50,7 +52,7 @@ from rnp_core.stage_findings import (
     screening_findings,
     skipped_map_findings,
 )
-from rnp_core.stage_log import LEAST_BATCH, StageLog
+from rnp_core.stage_log import StageLog
 from rnp_core.stage_store import open_stage_store
 from rnp_core.stages.filter_mask import find_maskable_layers
 from rnp_core.stages.margins import margins_of_all
@@ -123,7 +125,8 @@ def scan(
     """Scan a classifier for a backdoor with clean images only.
 
     The model is not changed. The same inputs, config and machine give the same report, times and
-    dates aside.
+    dates aside; on a GPU up to the last digits, as the way back through ``grid_sample`` and bicubic
+    resizing adds up in no fixed order there.
 
     Args:
         model: a :class:`SuspectModel`, or any module that takes images in [0, 1].
@@ -138,9 +141,19 @@ def scan(
         ModelError: when the model cannot run on them.
         ScanCancelled: when the callback raises it.
     """
-    with torch.random.fork_rng(range(torch.cuda.device_count())):  # networks may draw of their own
-        torch.manual_seed(config.seed)
+    tensors = model.parameters() if isinstance(model, nn.Module) else ()
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    with scan_arithmetic(device, config):
         return _scan(model, defense_set, suspects, config, stages, on_progress)
+
+
+@contextmanager
+def scan_arithmetic(device: torch.device, config: ScanConfig) -> Iterator[None]:
+    """Repeatable from the seed on, as networks may draw of their own, and in the precision that
+    ``config`` promises."""
+    exact = full_float32() if config.precision == "float32" else nullcontext()
+    with repeatable(device, config.seed), exact:
+        yield
 
 
 def _scan(
@@ -154,16 +167,11 @@ def _scan(
     suspect = as_suspect_model(model, defense_set, class_names=defense_set.class_names)
     if suspects is not None:
         check_shape(suspect, suspects.images, "suspect")
-    compared = min(images_at_once(suspect, _COMPARED), len(defense_set))
-    suspect = accelerate(
-        suspect,  # compared on images of all classes, which files list one after the other
-        defense_set.images[torch.linspace(0, len(defense_set) - 1, compared).long()],
-        mixed_precision=None if config.precision == "auto" else False,
-    )
+    suspect = accelerate_for_scan(suspect, defense_set, config)
     predicted = predict(suspect, defense_set.images)
     warning = check_labels(suspect, defense_set, predicted)
     findings = [Finding("high", "data", warning, rule="RNP003")] if warning else []
-    config = _with_fitting_batches(config, suspect)
+    config = with_fitting_batches(config, suspect)
     fit, held_out = split(defense_set, config.holdout_share, config.seed)
     clock = ScanClock(on_progress)
     on_progress = clock.report
@@ -345,11 +353,25 @@ def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet,
     return defense_set.subset(parts[0]), defense_set.subset(parts[1])
 
 
-def _with_fitting_batches(config: ScanConfig, model: SuspectModel) -> ScanConfig:
-    """Smaller batches for unlearning and recovery where the images are large."""
+def accelerate_for_scan(
+    model: SuspectModel, defense_set: DefenseSet, config: ScanConfig
+) -> SuspectModel:
+    """The model as a scan computes it; compared on images of all classes, which files list one
+    after the other."""
+    compared = min(fitting_batch(model, _COMPARED), len(defense_set))
+    return accelerate(
+        model,
+        defense_set.images[torch.linspace(0, len(defense_set) - 1, compared).long()],
+        mixed_precision=None if config.precision == "auto" else False,
+    )
+
+
+def with_fitting_batches(config: ScanConfig, model: SuspectModel) -> ScanConfig:
+    """Smaller batches for unlearning and recovery where the images are large; whatever the memory,
+    as they are part of the method."""
 
     def fitting(usual: int) -> int:
-        return min(usual, max(LEAST_BATCH, images_at_once(model, usual)))
+        return min(usual, max(LEAST_BATCH, fitting_batch(model, usual)))
 
     unlearning, recovering = config.unlearn_stage, config.recover_stage
     return dataclasses.replace(

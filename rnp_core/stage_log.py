@@ -9,16 +9,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rnp_core.errors import RnpError, ScanCancelled
-from rnp_core.parts import retried_smaller
+from rnp_core.parts import LEAST_BATCH, retried_smaller
 from rnp_core.report import StageRow
 from rnp_core.scan_clock import ScanClock
 from rnp_core.stage_store import StageStore
 
 KEPT = "taken from an interrupted run of this scan"
 """Detail of a stage that finished in an earlier attempt."""
-
-LEAST_BATCH = 16
-"""Images in the smallest batch whose statistics still say something."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -106,9 +106,10 @@ def open_stage_store(
 
 
 def scan_fingerprint(model: SuspectModel, defense_set: DefenseSet, config: ScanConfig) -> str:
-    """Digest of the network, how it is called, clean images, settings and versions."""
+    """Digest of the network, how it is called and computed, clean images, settings, versions."""
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {model.normalization}".encode())
     digest.update(f"{model.network} {model.num_classes} {model.returns_probabilities}".encode())
+    digest.update(f"{model.device.type} {model.memory_format} {model.mixed_precision}".encode())
     digest.update(json.dumps(config.to_dict(), sort_keys=True, default=str).encode())
     digest.update(content_sha256(defense_set.images, defense_set.labels).encode())
     for name, tensor in model.state_dict().items():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnp_core.errors import IsolationError, ScanCancelled
+from rnp_core.errors import IsolationError, ScanCancelled, allocation_failed
 from rnp_core.isolation.limits import GIB, SCAN_LIMITS, IsolationLimits
 from rnp_core.isolation.messages import LINE_BYTES, Failed, Finished, Message, Started, decode
 from rnp_core.isolation.process import ChildProcess
@@ -19,7 +18,6 @@ from rnp_core.progress import OnProgress, ignore_progress
 POLL_SECONDS = 0.1
 """Longest time between two looks at ``cancelled``, the clock and the memory."""
 
-_SAYS_MEMORY = re.compile("bad_alloc|memory allocation|allocate memory", re.IGNORECASE)
 _EXIT_SECONDS = 5.0  # for the child to end by itself once it has no more to say
 
 
@@ -148,7 +146,7 @@ def _death(child: ChildProcess, limits: IsolationLimits) -> IsolationError:
             "the child process was killed by the system, most likely because memory ran out",
             "memory",
         )
-    if code != 0 and _SAYS_MEMORY.search(child.detail):
+    if code != 0 and allocation_failed(child.detail):
         return _out_of_memory(child, limits)
     if code < 0:
         try:

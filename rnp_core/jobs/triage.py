@@ -5,6 +5,7 @@ It costs a small part of a scan and ranks a fleet early. It gives no verdict.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnp_core.acceleration import choose_device
 from rnp_core.checkpoints import FileFinding, inspect_checkpoint
-from rnp_core.config import preset_config
+from rnp_core.config import ScanConfig, preset_config
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ReportError, RnpError
 from rnp_core.metrics import clean_accuracy
-from rnp_core.pipeline import split
+from rnp_core.model import SuspectModel
+from rnp_core.parts import LEAST_BATCH, retried_smaller
+from rnp_core.pipeline import (
+    accelerate_for_scan,
+    scan_arithmetic,
+    split,
+    with_fitting_batches,
+)
 from rnp_core.progress import OnProgress, Progress
 from rnp_core.request import ScanRequest
-from rnp_core.stages.unlearn import unlearn
+from rnp_core.stages.unlearn import UnlearnResult, unlearn
 from rnp_core.subject import load_request
 
 FILE_SCORES = {"critical": 0.95, "high": 0.6}
@@ -42,6 +51,7 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
     Raises:
         RnpError: see :func:`rnp_core.subject.load_subject`; for a file without such a finding.
     """
+    device = choose_device(request.device)
     on_progress(Progress("load", 0, 1, Path(request.checkpoint).name))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -58,8 +68,13 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
         )
     on_progress(Progress("load", 1, 1, subject.architecture))
     config = preset_config("quick", seed=request.seed)
-    fit, held_out = split(_few(subject.clean.images), config.holdout_share, config.seed)
-    unlearned = unlearn(subject.model, fit, config=config.unlearn_stage, on_progress=on_progress)
+    config = dataclasses.replace(config, precision=request.precision)
+    model, few = subject.model.to(device), _few(subject.clean.images)
+    fit, held_out = split(few, config.holdout_share, config.seed)
+    with scan_arithmetic(device, config):
+        model = accelerate_for_scan(model, few, config)
+        unlearned = _unlearn(model, fit, config, on_progress)
+        accuracy = clean_accuracy(model, held_out)
     shares = unlearned.unlearned_shares
     drift = _drift(shares, used_batch_statistics=unlearned.used_batch_statistics)
     worst, findings = _of_file(subject.checkpoint.findings)
@@ -70,12 +85,30 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
             "drift": drift,
             "labels": [int(shares.argmax())] if drift >= CLEAR_DRIFT else [],
             "unlearned_shares": shares.tolist(),
-            "clean_accuracy": clean_accuracy(subject.model, held_out),
+            "clean_accuracy": accuracy,
             "architecture": subject.architecture,
             "sha256": subject.checkpoint.sha256,
             "findings": findings,
         },
     )
+
+
+def _unlearn(
+    model: SuspectModel, fit: DefenseSet, config: ScanConfig, on_progress: OnProgress
+) -> UnlearnResult:
+    """With the batches of a scan, halved where memory runs out."""
+    stage = with_fitting_batches(config, model).unlearn_stage
+    result, _ = retried_smaller(
+        lambda size: unlearn(
+            model,
+            fit,
+            config=dataclasses.replace(stage, batch_size=size),
+            on_progress=on_progress,
+        ),
+        stage.batch_size,
+        least=min(stage.batch_size, LEAST_BATCH),
+    )
+    return result
 
 
 def _of_file(found: Sequence[FileFinding]) -> tuple[float, list[dict[str, str]]]:

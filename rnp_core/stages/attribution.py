@@ -17,6 +17,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
+from rnp_core.arithmetic import repeatable
 from rnp_core.errors import ConfigError, DataError, ModelError, RnpError
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, Progress, ignore_progress
@@ -342,14 +343,8 @@ def _working_copy(
     for module in subject.modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # captum keeps layer outputs, which must not be overwritten
-    device = subject.device
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []), torch.enable_grad():
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield subject, images.detach().to(device)
+    with repeatable(subject.device, seed), torch.enable_grad():
+        yield subject, images.detach().to(subject.device)
 
 
 @contextmanager

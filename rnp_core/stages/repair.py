@@ -129,17 +129,18 @@ def repair(
     pixels = defense_set.images.to(model.device)
     batches = epoch_batches(len(defense_set), config.batch_size, generator)
     parts = Parts(images_at_once(model, config.batch_size + config.triggered))
+    questions = Parts(config.batch_size)
     for step in range(config.steps):
         triggered, true_labels = opponents[step % len(opponents)].attack(repaired)
         clean = augment(pixels[next(batches)], generator)
         with torch.no_grad():
             right = F.one_hot(true_labels, model.num_classes).to(model.device, torch.float32)
-            wanted = torch.cat([teacher(clean).softmax(1), right])
+            ask = functools.partial(_answer, teacher, clean)
+            wanted = torch.cat([*questions.run(ask, len(clean)), right])
         images = torch.cat([clean, triggered])
+        optimizer.zero_grad()
         learn = functools.partial(_learn, repaired, parameters, images, wanted)
-        losses, gradients = zip(*parts.run(learn, len(images)), strict=True)
-        for parameter, *own in zip(parameters, *gradients, strict=True):
-            parameter.grad = torch.stack(own).sum(0) if len(own) > 1 else own[0]
+        losses = parts.run(learn, len(images))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -154,16 +155,28 @@ def repair(
     return repaired
 
 
+def _answer(teacher: SuspectModel, images: Tensor, part: slice) -> Tensor:
+    return teacher(images[part]).softmax(1)
+
+
 def _learn(
     model: SuspectModel,
     parameters: list[nn.Parameter],
     images: Tensor,
     wanted: Tensor,
     part: slice,
-) -> tuple[float, tuple[Tensor, ...]]:
-    """What some of the ``images`` add to the mean error over all, and to its gradient."""
+) -> float:
+    """What some of the ``images`` add to the mean error over all; what they add to its gradient
+    goes into that of the ``parameters``, all at once at the end, as memory may run out before."""
     error = F.cross_entropy(model(images[part]), wanted[part], reduction="sum") / len(images)
-    return error.item(), torch.autograd.grad(error, parameters, materialize_grads=True)
+    gradients = torch.autograd.grad(error, parameters, materialize_grads=True)
+    sums = [
+        own if parameter.grad is None else parameter.grad + own
+        for parameter, own in zip(parameters, gradients, strict=True)
+    ]
+    for parameter, total in zip(parameters, sums, strict=True):
+        parameter.grad = total
+    return error.item()
 
 
 class _Opponent:
@@ -180,7 +193,7 @@ class _Opponent:
     ) -> None:
         self._kind = KINDS[trigger.kind]
         self._label, self._limit = trigger.label, limit
-        self._copies = config.copies
+        self._copies, self._parts = config.copies, Parts(config.copies)
         self._each = config.triggered // config.copies
         self._pixels, self._labels = defense_set.images.to(device), defense_set.labels
         self._generator = generator
@@ -202,14 +215,19 @@ class _Opponent:
         count = self._copies * self._each
         drawn = self._others[torch.randint(len(self._others), (count,), generator=self._generator)]
         images = self._pixels[drawn].view(self._copies, self._each, *model.input_shape)
-        logits = model(self._kind.apply(self._parameters, images).flatten(0, 1))
-        excess = F.relu(self._kind.size(self._parameters) / self._limit - 1)
-        goals = torch.full((count,), self._label, device=logits.device)
-        error = trigger_loss(logits, goals, self._labels[drawn].to(logits.device)).mean()
-        loss = self._copies * error + _SIZE_PENALTY * excess.sum()
-        gradients = torch.autograd.grad(loss, self._parameters)
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
+        sources = self._labels[drawn].view(self._copies, self._each).to(images.device)
+
+        def push(part: slice) -> tuple[Tensor, ...]:
+            own = [parameter[part] for parameter in self._parameters]
+            logits = model(self._kind.apply(own, images[part]).flatten(0, 1))
+            excess = F.relu(self._kind.size(own) / self._limit - 1)
+            goals = torch.full((len(logits),), self._label, device=logits.device)
+            errors = trigger_loss(logits, goals, sources[part].flatten()).view(-1, self._each)
+            return torch.autograd.grad((errors.mean(1) + _SIZE_PENALTY * excess).sum(), own)
+
+        gradients = zip(*self._parts.run(push, self._copies), strict=True)
+        for parameter, own in zip(self._parameters, gradients, strict=True):
+            parameter.grad = torch.cat(own)
         self._optimizer.step()
         with torch.no_grad():
             triggered = self._kind.apply(self._parameters, images).flatten(0, 1)

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ModelError
 from rnp_core.model import SuspectModel
+from rnp_core.parts import LEAST_BATCH, retried_smaller
 from rnp_core.progress import OnProgress, Progress, ignore_progress, training_work
 from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
 
+_SETTLED_ON = 128  # images in a batch that gives statistics; fewer where memory runs out
 _ABOVE_EVEN = 0.05  # accuracy above 1 / K that counts as forgotten where 1 / K is large
 
 
@@ -205,13 +207,18 @@ def with_clean_statistics(unlearned: SuspectModel, images: Tensor) -> SuspectMod
     norms = _batch_norms(settled)
     for norm in norms:
         if norm.track_running_stats:
-            norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
             norm.train()
-    if any(norm.training for norm in norms):
-        size = min(128, len(images))
+
+    def settle(size: int) -> None:
+        for norm in norms:
+            norm.reset_running_stats()
         for start in range(0, len(images) - size + 1, size):
             settled(images[start : start + size])
+
+    if any(norm.training for norm in norms):
+        size = min(_SETTLED_ON, len(images))
+        retried_smaller(settle, size, least=min(size, LEAST_BATCH))
     return settled.eval()
 
 

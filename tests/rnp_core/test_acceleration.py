@@ -33,6 +33,30 @@ class _Viewing(nn.Module):
         return self.net.head(features.view(len(images), -1))
 
 
+class _Solid(nn.Module):
+    """Convolves in three dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.solid = QuadrantNet(), nn.Conv3d(1, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(self.solid(images[:, None])[:, 0])
+
+
+class _Hungry(nn.Module):
+    """Runs on few images at a time, else out of memory."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.net, self.most = QuadrantNet(), most
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.net(images)
+
+
 class _Cancelling(nn.Module):
     """Its answer is a small difference of large numbers, which bfloat16 rounds away."""
 
@@ -77,11 +101,21 @@ def test_convolutions_get_channels_last_weights_and_images() -> None:
     )
 
 
-def test_a_network_that_calls_view_keeps_its_layout() -> None:
-    model = suspect(_Viewing())
+@pytest.mark.parametrize("network", [_Viewing, _Solid])
+def test_a_network_that_channels_last_does_not_suit_keeps_its_layout(
+    network: type[nn.Module],
+) -> None:
+    model = suspect(network())
     fast = accelerate(model, IMAGES, mixed_precision=False)
     assert fast.memory_format == torch.contiguous_format
     assert torch.equal(fast(IMAGES), model(IMAGES))
+
+
+def test_lack_of_memory_is_no_failure_of_the_network() -> None:
+    fast = accelerate(suspect(_Hungry(10)), IMAGES, mixed_precision=True)
+    assert fast.memory_format == torch.channels_last and fast.mixed_precision
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        accelerate(suspect(_Hungry(0)), IMAGES)
 
 
 def test_bfloat16_is_taken_where_the_answers_stay() -> None:

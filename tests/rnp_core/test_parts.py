@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnp_core.assembly import check_labels
 from rnp_core.errors import ModelError, is_out_of_memory
 from rnp_core.inversion import ANY_LABEL, InversionConfig, invert
 from rnp_core.metrics import predict, predict_probabilities
 from rnp_core.model import SuspectModel
-from rnp_core.parts import Parts, images_at_once, retried_smaller
+from rnp_core.parts import Parts, fitting_batch, images_at_once, retried_smaller
 from rnp_core.stage_log import StageLog
 from rnp_core.stages.margins import MarginConfig, largest_margins
 from rnp_core.stages.repair import RepairConfig, repair
+from rnp_core.stages.unlearn import with_clean_statistics
 from tests.helpers.models import planted_model, suspect
 from tests.helpers.sets import quadrant_set
 
@@ -90,6 +92,7 @@ def test_what_does_not_fit_at_all_is_raised() -> None:
         RuntimeError(CPU),
         RuntimeError("not enough memory: you tried to allocate 4 bytes."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+        RuntimeError("std::bad_alloc"),
         MemoryError(),
     ],
 )
@@ -109,6 +112,22 @@ def test_large_images_go_in_smaller_parts() -> None:
     assert images_at_once(model, 256) == 32
     model.input_shape = (3, 4096, 4096)
     assert images_at_once(model, 256) == 1
+
+
+def test_a_gpu_takes_what_its_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted_model()
+    model.input_shape = (3, 64, 64)
+    free, reserved = 2**30, 2**30
+    monkeypatch.setattr(SuspectModel, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**29)
+    assert images_at_once(model, 256) == 48  # what PyTorch keeps for reuse is free
+    free = 2**36
+    assert images_at_once(model, 256) == 2048
+    free, reserved = 0, 2**29
+    assert images_at_once(model, 256) == 1
+    assert fitting_batch(model, 256) == 256
 
 
 def test_predictions_are_the_same() -> None:
@@ -136,15 +155,30 @@ def test_triggers_are_the_same(kind: str) -> None:
         assert close(one.trigger_mask, other.trigger_mask)
 
 
-def test_a_repair_is_the_same() -> None:
-    config = RepairConfig(steps=3, warm_up=1, batch_size=24, triggered_share=0.2)
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_a_repair_is_the_same(share: float) -> None:
+    config = RepairConfig(steps=3, warm_up=1, batch_size=24, triggered_share=share)
     triggers = invert(planted_model(), SET, [1], config=InversionConfig(steps=3))
     fixed, narrow = (
-        repair(model, SET, triggers, size_limits=[5.0], teacher=planted_model(), config=config)
+        repair(model, SET, triggers, size_limits=[5.0], config=config)
         for model in (planted_model(), narrow_model(9))
     )
     pairs = zip(fixed.network.parameters(), narrow.network.parameters(), strict=True)
     assert all(close(one, other) for one, other in pairs)
+
+
+def test_labels_are_checked_in_parts() -> None:
+    predicted = predict(planted_model(), SET.images)
+    assert check_labels(narrow_model(5), SET, predicted) is None
+
+
+def test_clean_statistics_come_from_smaller_batches() -> None:
+    (expected,), (norm,) = (
+        [m for m in with_clean_statistics(model, SET.images).modules() if hasattr(m, "momentum")]
+        for model in (planted_model(), narrow_model(20))
+    )
+    assert (int(expected.num_batches_tracked), int(norm.num_batches_tracked)) == (1, 2)
+    assert close(norm.running_mean, expected.running_mean)
 
 
 def test_a_stage_whose_batches_shrank_says_so() -> None:

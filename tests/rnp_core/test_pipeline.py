@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ import rnp_core
 from rnp_core.cli import main
 from rnp_core.errors import ModelError, ScanCancelled
 from rnp_core.evaluation.success import attack_success_rate
-from rnp_core.pipeline import STAGES, split
+from rnp_core.model import SuspectModel
+from rnp_core.pipeline import STAGES, accelerate_for_scan, split, with_fitting_batches
 from rnp_core.progress import Progress
 from tests.helpers.models import CORNER_TRIGGER, TARGET, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -78,6 +80,37 @@ def test_a_callback_can_stop_it() -> None:
 
     with pytest.raises(ScanCancelled):
         rnp_core.scan(planted_model(), SET, config=CONFIG, on_progress=stop)
+
+
+@pytest.mark.parametrize(("precision", "digits"), [("auto", "tf32"), ("float32", "ieee")])
+def test_how_it_computes_is_put_back(precision: str, digits: str) -> None:
+    cudnn: Any = torch.backends.cudnn
+
+    def look(progress: Progress) -> None:
+        assert (cudnn.conv.fp32_precision, cudnn.deterministic) == (digits, True)
+        raise ScanCancelled("seen enough")
+
+    config = dataclasses.replace(CONFIG, precision=precision)
+    with pytest.raises(ScanCancelled, match="seen enough"):
+        rnp_core.scan(planted_model(), SET, config=config, on_progress=look)
+    assert (cudnn.conv.fp32_precision, cudnn.deterministic) == ("tf32", False)
+
+
+def test_batches_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, compared = planted_model(), []
+    monkeypatch.setattr(
+        "rnp_core.pipeline.accelerate", lambda model, images, **options: compared.append(images)
+    )
+    for side, batch in ((12, 128), (224, 32), (1000, 16)):
+        model.input_shape = (3, side, side)
+        found = []
+        for device in ("cpu", "cuda"):
+            with monkeypatch.context() as patch:
+                patch.setattr(SuspectModel, "device", torch.device(device))
+                found.append(with_fitting_batches(CONFIG, model))
+                accelerate_for_scan(model, SET, CONFIG)
+        assert found[0] == found[1] and found[0].unlearn_stage.batch_size == batch
+    assert [len(images) for images in compared] == [64, 64, 32, 32, 1, 1]
 
 
 def test_a_failed_stage_is_listed_and_never_milder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ import torch
 
 from rnp_core.config import preset_config
 from rnp_core.errors import ScanCancelled
+from rnp_core.model import SuspectModel
 from rnp_core.pipeline import scan
 from rnp_core.progress import Progress
 from rnp_core.report import ScanReport
 from rnp_core.stage_log import KEPT
-from rnp_core.stage_store import StageStore, open_stage_store
+from rnp_core.stage_store import StageStore, open_stage_store, scan_fingerprint
 from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.unlearn import UnlearnConfig, unlearn
 from tests.helpers.models import planted_model
@@ -48,6 +49,16 @@ def test_an_interrupted_scan_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert lasting(result.report) == lasting(expected.report)
     for name, value in expected.repaired.state_dict().items():
         assert torch.equal(value, result.repaired.state_dict()[name])
+
+
+def test_results_of_another_arithmetic_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = planted_model(), quadrant_set()
+    fast, rounded = model.copy(), model.copy()
+    fast.memory_format, rounded.mixed_precision = torch.channels_last, True
+    digests = [scan_fingerprint(each, images, CONFIG) for each in (model, fast, rounded)]
+    monkeypatch.setattr(SuspectModel, "device", torch.device("cuda"))
+    digests.append(scan_fingerprint(model, images, CONFIG))
+    assert len(set(digests)) == 4
 
 
 def test_results_of_other_inputs_do_not_count(tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from rnp_core.errors import CheckpointError, RnpError
+from rnp_core.data import DefenseSet
+from rnp_core.errors import CheckpointError, ConfigError, RnpError
 from rnp_core.jobs.records import result_facts
 from rnp_core.jobs.triage import triage_request
 from rnp_core.manifest import file_sha256
+from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
 from rnp_core.request import ScanRequest
+from rnp_core.stages.unlearn import UnlearnResult, unlearn
 from tests.helpers.tiny_files import write_clean, write_model
 
 
@@ -38,6 +43,34 @@ def test_a_triage_says_where_unlearning_drifts_to(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "triage.json").read_text()) == result
     facts = result_facts("triage", tmp_path / "run")
     assert facts["sha256"] == file_sha256(tmp_path / "m.pt") and facts["file_severity"] == ""
+
+
+def test_a_triage_computes_like_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    fast: list[SuspectModel] = []
+
+    def scarce(model: SuspectModel, images: DefenseSet, **options: Any) -> UnlearnResult:
+        sizes.append(options["config"].batch_size)
+        fast.append(model)
+        assert torch.backends.cudnn.deterministic
+        if sizes[-1] > 40:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return unlearn(model, images, **options)
+
+    monkeypatch.setattr("rnp_core.jobs.triage.unlearn", scarce)
+    request = replace(request_for(write_model(tmp_path / "m.pt")), precision="float32")
+    result = triage_request(request, on_progress=lambda progress: None)
+    assert 0 <= result["drift"] <= 1 and sizes == [128, 64, 32]
+    assert fast[0].memory_format == torch.channels_last and not fast[0].mixed_precision
+
+
+def test_a_gpu_that_is_not_there_is_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    request = replace(request_for(tmp_path / "none.pt"), device="cuda")
+    with pytest.raises(ConfigError, match="PyTorch sees none"):
+        triage_request(request, on_progress=lambda progress: None)
 
 
 def test_a_dangerous_file_counts_though_it_cannot_be_scanned(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Settings of PyTorch hold while something runs, and are put back; other GPUs are left alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnp_core.acceleration import accelerate
+from rnp_core.arithmetic import full_float32, repeatable
+from rnp_core.fold import fold_batch_norms
+from rnp_core.model import SuspectModel
+from tests.helpers.models import QuadrantNet, suspect
+from tests.helpers.sets import quadrant_set
+
+IMAGES = quadrant_set(4).images
+CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+
+
+class _Noting(nn.Module):
+    """Notes how its convolutions would compute on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.seen = QuadrantNet(), set[str]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.add(CONVOLUTIONS.fp32_precision)
+        return self.net(images)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Noting:
+        copy = _Noting()
+        copy.seen = self.seen
+        return copy
+
+
+def test_full_float32_is_put_back() -> None:
+    with contextlib.suppress(KeyError), full_float32():
+        with full_float32():
+            assert CONVOLUTIONS.fp32_precision == "ieee"
+        assert CONVOLUTIONS.fp32_precision == "ieee"
+        raise KeyError
+    assert CONVOLUTIONS.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize("compare", [accelerate, fold_batch_norms])
+def test_faster_forms_are_compared_in_full_float32(
+    compare: Callable[[SuspectModel, Tensor], SuspectModel],
+) -> None:
+    network = _Noting()
+    compare(suspect(network), IMAGES)
+    assert network.seen == {"ieee"}
+    assert CONVOLUTIONS.fp32_precision == "tf32"
+
+
+def test_the_same_numbers_and_the_old_state_back() -> None:
+    state = torch.get_rng_state()
+    drawn = []
+    for _ in range(2):
+        with repeatable(torch.device("cpu"), 5):
+            assert torch.backends.cudnn.deterministic
+            drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(("device", "touched"), [("cpu", []), ("cuda:1", ["cuda:1"])])
+def test_only_the_gpu_of_the_model_is_asked(
+    device: str, touched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, seeds = [], []
+
+    @contextlib.contextmanager
+    def current(gpu: torch.device) -> Iterator[None]:
+        seeds.append(str(gpu))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: asked.append(str(gpu)))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: None)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: seeds.append(seed))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: seeds.append("all"))
+    monkeypatch.setattr(torch.cuda, "device", current)
+    with repeatable(torch.device(device), 5):
+        pass
+    assert asked == touched
+    assert seeds == [*touched, *[5] * len(touched)]
