@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.methods import BASELINE_ROWS, OURS, ablation_names
 from benchmarks.metrics import (
@@ -61,10 +61,10 @@ def summarise(
         "models": _census(ours or at_main),
         "targets": _targets(at_main),
         "counts": {
-            str(count): _figures(standard_rows([row for row in chosen if row.clean_count == count]))
-            for count in counts
+            str(count): _figures(part)
+            for count, part in sorted(_by_count(chosen).items(), reverse=True)
         },
-        "methods": {name: _figures(part) for name, part in _by(at_main, row_label).items()},
+        "methods": {name: _figures(part) for name, part in _by_method(at_main).items()},
         "reliability": _reliability(ours),
         "differences": _differences(at_main),
         "ablations": _ablations([*at_main, *rescore(ours)]),
@@ -93,7 +93,7 @@ def summarise(
             for row in rows
             if row.status == "failed"
         ],
-        "cost": {name: _cost(part) for name, part in _by(at_main, row_label).items()},
+        "cost": {name: _cost(part) for name, part in _by_method(at_main).items()},
         "environments": dict(environments),
         "settings": dict(settings),
     }
@@ -110,8 +110,32 @@ def standard_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in mine if row.budget in _STANDARD_BUDGETS] or mine
 
 
-def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+Key = TypeVar("Key")
+
+
+def _by_count(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    """Rows of our scan by the number of clean images, of models that have all numbers."""
+    return _in_common(_by(standard_rows(rows), lambda row: row.clean_count))
+
+
+def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of ours and of the baselines, of models on which all of them were tried."""
+    tried = (row for row in rows if row.method in (OURS, *BASELINE_ROWS))
+    return _in_common(_by(tried, row_label))
+
+
+def _in_common(groups: Mapping[Key, Sequence[Row]]) -> dict[Key, list[Row]]:
+    """The groups without models that one of them lacks."""
+    models = [{(row.part, row.subject) for row in rows} for rows in groups.values()]
+    common = set.intersection(*models) if models else set()
+    return {
+        key: [row for row in rows if (row.part, row.subject) in common]
+        for key, rows in groups.items()
+    }
+
+
+def _by(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    found: dict[Key, list[Row]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found

@@ -188,11 +188,13 @@ def _counts_table(summary: Mapping[str, Any]) -> str:
         [metric.title, *(_figure(counts[count].get(metric.name), metric) for count in counts)]
         for metric in METRICS
     ]
-    return _table(["clean images", *counts], lines)
+    models = max((figure["n"] for found in counts.values() for figure in found.values()), default=0)
+    table = _table(["clean images", *counts], lines)
+    return f"On the {models} models that were scanned with each number of clean images:\n\n{table}"
 
 
 def _baseline_table(summary: Mapping[str, Any]) -> str:
-    methods = {n: f for n, f in summary["methods"].items() if not _is_ablation(n)}
+    methods = summary["methods"]
     if len(methods) < 2:
         return ""
     lines = [
@@ -206,7 +208,9 @@ def _baseline_table(summary: Mapping[str, Any]) -> str:
         ["models done / not applicable / failed",
          *(f"{c['done']} / {c['not_applicable']} / {c['failed']}" for c in cost)]
     )
-    return _table(["", *(_title(name) for name in methods)], lines)
+    table = _table(["", *(_title(name) for name in methods)], lines)
+    models = max(c["done"] + c["not_applicable"] + c["failed"] for c in cost)
+    return f"On the {models} models on which every method was tried:\n\n{table}"
 
 
 def _difference_table(summary: Mapping[str, Any]) -> str:
@@ -345,10 +349,6 @@ def _environments(summary: Mapping[str, Any]) -> str:
         for facts in summary["environments"].values()
     ]
     return "\n".join(["Measured with:", "", *lines]) if lines else ""
-
-
-def _is_ablation(name: str) -> bool:
-    return name.split(" ")[0].removeprefix("ours-") in _CHANGES
 
 
 def _title(name: str) -> str:

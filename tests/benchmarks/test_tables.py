@@ -192,3 +192,13 @@ def test_what_is_behind_a_baseline_is_named() -> None:
                   asr_after=r.asr_after and 0.0) for r in good_rows()]
     text = render_markdown(summary(good_rows() + theirs))
     assert "Behind, ours minus theirs: true ASR after removal, mean against ANP" in text
+
+
+def test_numbers_of_images_and_methods_are_compared_on_the_same_models() -> None:
+    few = [row(r, clean_count=50, asr_after=r.asr_after and 0.5) for r in good_rows()[:2]]
+    theirs = [row(r, method="anp", budget="paper", verdict=None) for r in good_rows()[:3]]
+    found = summary([*good_rows(), *few, *theirs])
+    assert [found["counts"][count]["asr_after"]["n"] for count in ("500", "50")] == [2, 2]
+    assert [found["methods"][name]["asr_after"]["n"] for name in ("ours", "anp")] == [3, 3]
+    text = render_markdown(found)
+    assert "On the 2 models that were scanned" in text and "On the 3 models on which" in text
