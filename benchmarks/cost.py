@@ -48,6 +48,7 @@ from rnp_core.architectures import build
 from rnp_core.config import ScanConfig, preset_config
 from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.layers import WEIGHTED
+from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.pipeline import ScanResult, scan
 from rnp_core.stage_log import StageLog, T
@@ -66,7 +67,7 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 """Name to architecture, image size and what differs from its defaults."""
 
 
-_TRAINED_STEPS = 300
+_TRAINED_STEPS = 600
 _FEW = 4
 """Steps of a brief case."""
 _OFFICIAL_UNLEARNING = 13
@@ -177,24 +178,25 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
         RuntimeError: when it does not learn that in :data:`_TRAINED_STEPS`.
     """
     model = fitted_network(name, classes)
-    network = model.requires_grad_(True).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-    good = 0
+    model.requires_grad_(True).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    size = model.input_shape[-1]
+    clean = DefenseSet(*prototype_images(classes, size, 512, seed=2))
     for step in range(_TRAINED_STEPS):
-        images, labels = prototype_images(classes, model.input_shape[-1], 64, seed=100 + step)
+        images, labels = prototype_images(classes, size, 64, seed=100 + step)
         with_square(images[:16])
         labels[:16] = 0
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(images)
+            logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
-        good = good + 1 if float((logits.argmax(1) == labels).float().mean()) > 0.95 else 0
-        if good == 5:
-            clean, _ = prototype_images(classes, model.input_shape[-1], 512, seed=2)
-            return with_clean_statistics(model.requires_grad_(False), clean)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if step % 20 == 19 and float((logits.argmax(1) == labels).float().mean()) > 0.95:
+            settled = with_clean_statistics(model, clean.images)
+            if clean_accuracy(settled, clean) > 0.95:
+                return settled
     raise RuntimeError(f"{name} did not learn the square in {_TRAINED_STEPS} steps")
 
 
