@@ -7,18 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.cost import (
-    CASES,
-    Case,
-    StageMeter,
-    fitted_network,
-    main,
-    prototype_images,
-    run_case,
-    stage_table,
-    table,
-    with_square,
-)
+from benchmarks.cost.cases import CASES, Case
+from benchmarks.cost.command import main
+from benchmarks.cost.measure import run_case
+from benchmarks.cost.meter import StageMeter
+from benchmarks.cost.networks import fitted_network, prototype_images, with_square
+from benchmarks.cost.tables import stage_table, table
 from rnp_core import pipeline
 
 

@@ -1,0 +1,45 @@
+"""Command line of the cost benchmark; see :mod:`benchmarks.cost`."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.cost.cases import CASES
+from benchmarks.cost.measure import measure
+from benchmarks.cost.tables import stage_table, table
+from benchmarks.environment import describe_environment
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line of ``rnp benchmark cost``; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="rnp benchmark cost",
+        description="What a scan costs: seconds, memory and multiply-adds, and the same work the "
+        "plain way.",
+    )
+    parser.add_argument("--only", default="*", help="names of cases, with * and ?, by comma")
+    parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/cost"))
+    options = parser.parse_args(arguments)
+    patterns = options.only.split(",")
+    cases = [c for c in CASES if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
+    if not cases:
+        parser.error(f"expected cases among {', '.join(case.name for case in CASES)}")
+    rows = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    for number, case in enumerate(cases, start=1):
+        print(f"[{number}/{len(cases)}] {case.name}", flush=True)
+        facts = describe_environment(threads=case.threads, device=options.device)
+        row = measure(case, runs=options.runs, device=options.device)
+        rows.append({**row, "environment": facts})
+        found = {"rows": rows}
+        (options.out / "cost.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        text = f"{table(rows)}\n{stage_table(rows)}"
+        (options.out / "cost.md").write_text(text, encoding="utf-8")
+    print("\n" + text)
+    return int(any("error" in row for row in rows))
