@@ -68,7 +68,7 @@ class ScoreWeights:
     sinusoid: float = 3.0  # per unit of sinusoid_lead above the usual one
     agreement: float = 1.0  # per unit of LabelEvidence.agreement
     universal_bias: float = -3.5  # of a trigger to any other class
-    universal: float = 5.0  # per unit of -ln of UniversalEvidence.norm_ratio
+    universal: float = 5.0  # per unit of -ln of its norm_ratio, see weigh_universal
     min_flip_rate: float = 0.5  # a trigger that flips less counts as larger than it is
 
     def __post_init__(self) -> None:
@@ -145,6 +145,9 @@ def weigh_universal(
 ) -> UniversalEvidence | None:
     """Compare a trigger to any other class with those to single labels, all of one kind.
 
+    Where these lie further apart than usual, it has to be smaller by as much as the smallest of
+    them.
+
     Returns:
         None with triggers for fewer than :data:`COMPARED_AT_LEAST` labels, whose median says
         little.
@@ -153,7 +156,10 @@ def weigh_universal(
         return None
     size = effective_size(trigger, min_flip_rate=weights.min_flip_rate)
     ratio = size / typical_size(triggers)
-    logit = weights.universal_bias - weights.universal * math.log(ratio)
+    sizes = label_sizes(triggers, min_flip_rate=weights.min_flip_rate)
+    excess = tail_spread(-np.log([*sizes.values()]), SIZE_SPREAD) - SIZE_SPREAD
+    outlier = -math.log(ratio) - excess * largest_normal(len(sizes))
+    logit = weights.universal_bias + weights.universal * outlier
     return UniversalEvidence(ratio, 1 / (1 + math.exp(-logit)))
 
 
@@ -185,14 +191,13 @@ def weigh_labels(
     spreads: dict[str, float] = {}
     norms, effective = np.full(count, np.nan), np.full(count, np.nan)
     for kind, found in triggers.items():
-        inverted = {trigger.label for trigger in found}
-        median = typical_size(found) if len(inverted) >= COMPARED_AT_LEAST else math.nan
+        sizes = label_sizes(found, min_flip_rate=weights.min_flip_rate)
+        median = typical_size(found) if len(sizes) >= COMPARED_AT_LEAST else math.nan
         ratios[kind] = np.full(count, np.nan)
-        for label in inverted:
-            best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
-            size = effective_size(best, min_flip_rate=weights.min_flip_rate)
+        for label, size in sizes.items():
             ratios[kind][label] = size / median
             if kind == "patch":
+                best = best_trigger(found, label, min_flip_rate=weights.min_flip_rate)
                 norms[label], effective[label] = best.size, size
         spreads[kind] = tail_spread(-np.log(ratios[kind]), SIZE_SPREAD)
     anomalies = anomaly_index(effective) if np.isfinite(effective).any() else effective
@@ -343,6 +348,17 @@ def best_trigger(
     """
     own = [trigger for trigger in triggers if trigger.label == label]
     return min(own, key=lambda trigger: effective_size(trigger, min_flip_rate=min_flip_rate))
+
+
+def label_sizes(
+    triggers: Sequence[RecoveredTrigger], *, min_flip_rate: float
+) -> dict[int, float]:
+    """Label to the effective size of its best trigger; all ``triggers`` are of one kind."""
+    sizes: dict[int, float] = {}
+    for trigger in triggers:
+        size = effective_size(trigger, min_flip_rate=min_flip_rate)
+        sizes[trigger.label] = min(size, sizes.get(trigger.label, size))
+    return sizes
 
 
 def effective_size(trigger: RecoveredTrigger, *, min_flip_rate: float) -> float:

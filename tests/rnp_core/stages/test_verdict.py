@@ -224,6 +224,17 @@ def test_a_small_trigger_to_any_other_class_is_weighed_against_those_to_one() ->
     assert weigh_universal(trigger(-1, 4.0), to_one[:2]) is None
 
 
+def test_a_trigger_to_any_other_class_says_less_where_many_are_small() -> None:
+    def score(sizes: list[float]) -> float:
+        to_one = [trigger(label, size) for label, size in enumerate(sizes)]
+        found = weigh_universal(trigger(-1, 22.0), to_one)
+        assert found and found.norm_ratio == pytest.approx(0.4, abs=0.03)
+        return found.score
+
+    assert score(TRAINED) > 0.5
+    assert score(UNTRAINED) < 0.1
+
+
 def test_a_trigger_to_any_other_class_accuses_without_a_label() -> None:
     found = verdict([0.1, 0.2, 0.1], universal=UniversalEvidence(0.1, 0.97))
     assert (found.verdict, found.backdoor_score) == ("backdoored", 0.97)
