@@ -207,9 +207,9 @@ def test_the_history_leads_to_a_scan_and_a_comparison(server: Server, browser: A
     page.get_by_text("This model has a backdoor").wait_for()
     open_page(page, server, "history?q=The")
     table = page.get_by_test_id("stDataFrame").first
-    table.click(position={"x": 16, "y": 38 + 19})
+    table.click(position={"x": 16, "y": 38 + 57})  # below the failed one
     settle(page)
-    table.click(position={"x": 16, "y": 38 + 57})
+    table.click(position={"x": 16, "y": 38 + 95})
     page.get_by_test_id("stPageLink").get_by_text("Compare the two").click()
     page.wait_for_url("**/compare?**")
     page.get_by_text("What differs").wait_for()
