@@ -53,7 +53,7 @@ def summarise(
     counts = sorted({row.clean_count for row in chosen}, reverse=True)
     main = MAIN_COUNT if MAIN_COUNT in counts else (counts[0] if counts else MAIN_COUNT)
     at_main = [row for row in chosen if row.clean_count == main]
-    ours = standard_rows(at_main)
+    ours, by_method = standard_rows(at_main), _by_method(at_main)
     return {
         "clean_images": main,
         "reported": bool(reported),
@@ -64,7 +64,7 @@ def summarise(
             str(count): _figures(part)
             for count, part in sorted(_by_count(chosen).items(), reverse=True)
         },
-        "methods": {name: _figures(part) for name, part in _by_method(at_main).items()},
+        "methods": {name: _figures(part) for name, part in by_method.items()},
         "reliability": _reliability(ours),
         "differences": _differences(at_main),
         "ablations": _ablations([*at_main, *rescore(ours)]),
@@ -93,7 +93,7 @@ def summarise(
             for row in rows
             if row.status == "failed"
         ],
-        "cost": {name: _cost(part) for name, part in _by_method(at_main).items()},
+        "cost": {name: _cost(part) for name, part in by_method.items()},
         "environments": dict(environments),
         "settings": dict(settings),
     }

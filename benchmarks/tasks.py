@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines.contract import Defence, Measured, NotApplicable, Outcome
+from benchmarks.images import write_npz
 from benchmarks.methods import Method
 from benchmarks.reactivation import (
     ReactivationConfig,
@@ -84,9 +85,7 @@ def prepare(
     """
     drawn = read_defense_set(subject.clean, max_images=clean_count, seed=seed).images
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clean.npz"
-        pixels = (drawn.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        np.savez(path, x=pixels.numpy(), y=drawn.labels.numpy())
+        path = write_npz(Path(folder) / "clean.npz", drawn.images, drawn.labels)
         loaded = load_subject(subject.checkpoint, path, seed=seed)
     model = loaded.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     truth = read_truth(subject, model, max_images=limits.test_images, seed=seed)

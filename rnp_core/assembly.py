@@ -16,7 +16,7 @@ from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
 from rnp_core.metrics import above_chance, clean_accuracy
-from rnp_core.model import Normalization, SuspectModel
+from rnp_core.model import Normalization, SuspectModel, device_of
 from rnp_core.parts import Parts
 
 NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -235,9 +235,7 @@ def as_suspect_model(
             "replace; give the module that it was made from"
         )
     try:
-        tensors = model.parameters()
-        place = next((tensor.device for tensor in tensors), torch.device("cpu"))
-        probe = wrapped.copy().float().to(place)  # the normalisation too
+        probe = wrapped.copy().float().to(device_of(model))  # the normalisation too
         if not given:
             probe.num_classes = _class_count(probe, defense_set)
         with torch.no_grad():

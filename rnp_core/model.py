@@ -133,6 +133,12 @@ class SuspectModel(nn.Module):
         return self.class_names[label] if label < len(self.class_names) else str(label)
 
 
+def device_of(model: object) -> torch.device:
+    """Where the parameters of a module are; the CPU for one without, and for anything else."""
+    tensors = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
 def take_logits(output: object, num_classes: int | None = None) -> Tensor:
     """The logits inside what a network returns: a tensor, or one in a tuple, list or dict.
 

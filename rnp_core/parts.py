@@ -76,6 +76,11 @@ class Parts:
         return results
 
 
+def retried_batches(work: Callable[[int], T], size: int) -> tuple[T, int]:
+    """:func:`retried_smaller` for batches whose statistics count: down to :data:`LEAST_BATCH`."""
+    return retried_smaller(work, size, least=min(size, LEAST_BATCH))
+
+
 def retried_smaller(work: Callable[[int], T], size: int, *, least: int = 1) -> tuple[T, int]:
     """The result of ``work(size)``, and the size that it took: halved while memory runs out.
 

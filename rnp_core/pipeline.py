@@ -29,7 +29,7 @@ from rnp_core.evidence_pictures import (
 from rnp_core.expected_work import expected_work
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import predict
-from rnp_core.model import SuspectModel
+from rnp_core.model import SuspectModel, device_of
 from rnp_core.parts import LEAST_BATCH, fitting_batch
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import FilterRow, Finding, ScanReport, UniversalRow
@@ -141,9 +141,7 @@ def scan(
         ModelError: when the model cannot run on them.
         ScanCancelled: when the callback raises it.
     """
-    tensors = model.parameters() if isinstance(model, nn.Module) else ()
-    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    with scan_arithmetic(device, config):
+    with scan_arithmetic(device_of(model), config):
         return _scan(model, defense_set, suspects, config, stages, on_progress)
 
 

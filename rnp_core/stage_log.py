@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rnp_core.errors import RnpError, ScanCancelled
-from rnp_core.parts import LEAST_BATCH, retried_smaller
+from rnp_core.parts import retried_batches
 from rnp_core.report import StageRow
 from rnp_core.scan_clock import ScanClock
 from rnp_core.stage_store import StageStore
@@ -77,7 +77,7 @@ class StageLog:
 
         def attempt() -> T:
             nonlocal used
-            result, used = retried_smaller(stage, size, least=min(size, LEAST_BATCH))
+            result, used = retried_batches(stage, size)
             return result
 
         result = self.run(name, attempt)

@@ -11,7 +11,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,6 +24,7 @@ from benchmarks.cost.networks import (
     with_square,
 )
 from benchmarks.cost.yardsticks import matrix_rate, plain_ways
+from benchmarks.images import write_npz
 from benchmarks.tasks import peak_memory
 from rnp_core.acceleration import choose_device
 from rnp_core.config import ScanConfig, preset_config
@@ -103,8 +103,7 @@ def loading_seconds(model: SuspectModel, clean: DefenseSet) -> float:
         checkpoint, images = Path(folder, "model.safetensors"), Path(folder, "clean.npz")
         state = model.network.state_dict()
         save_file({name: value.cpu().contiguous() for name, value in state.items()}, checkpoint)
-        pixels = (255 * clean.images).round().byte().permute(0, 2, 3, 1)
-        np.savez(images, x=pixels.numpy(), y=clean.labels.numpy())
+        write_npz(images, clean.images, clean.labels)
         start = time.perf_counter()
         load_subject(checkpoint, images)
         return time.perf_counter() - start

@@ -21,7 +21,7 @@ from rnp_core.data import DefenseSet
 from rnp_core.errors import ReportError, RnpError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import SuspectModel
-from rnp_core.parts import LEAST_BATCH, retried_smaller
+from rnp_core.parts import retried_batches
 from rnp_core.pipeline import (
     accelerate_for_scan,
     scan_arithmetic,
@@ -98,7 +98,7 @@ def _unlearn(
 ) -> UnlearnResult:
     """With the batches of a scan, halved where memory runs out."""
     stage = with_fitting_batches(config, model).unlearn_stage
-    result, _ = retried_smaller(
+    result, _ = retried_batches(
         lambda size: unlearn(
             model,
             fit,
@@ -106,7 +106,6 @@ def _unlearn(
             on_progress=on_progress,
         ),
         stage.batch_size,
-        least=min(stage.batch_size, LEAST_BATCH),
     )
     return result
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ModelError
 from rnp_core.model import SuspectModel
-from rnp_core.parts import LEAST_BATCH, retried_smaller
+from rnp_core.parts import retried_batches
 from rnp_core.progress import OnProgress, Progress, ignore_progress, training_work
 from rnp_core.ranges import check_range
 from rnp_core.stages.sampling import augment, epoch_batches
@@ -218,7 +218,7 @@ def with_clean_statistics(unlearned: SuspectModel, images: Tensor) -> SuspectMod
 
     if any(norm.training for norm in norms):
         size = min(_SETTLED_ON, len(images))
-        retried_smaller(settle, size, least=min(size, LEAST_BATCH))
+        retried_batches(settle, size)
     return settled.eval()
 
 
