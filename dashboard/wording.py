@@ -191,6 +191,7 @@ METHODS = {
 
 KINDS = {
     "patch": "patch: replaces some pixels",
+    "source-specific": "source-specific: a patch for images of a few classes only",
     "additive": "additive: adds one faint image everywhere",
     "warp": "warp: bends the image slightly",
     "sinusoid": "sinusoid: adds one faint wave everywhere",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import ANY_LABEL, RecoveredTrigger
+from rnp_core.inversion import ANY_LABEL, KINDS, RecoveredTrigger
+from rnp_core.inversion.kinds import PatchKind
 from rnp_core.model import SuspectModel
 from rnp_core.pictures import (
     attribution_overlay_png,
@@ -57,11 +58,11 @@ def draw_trigger(
         f"{stem}-preview.png",
         f"{stem}-field.png" if trigger.kind == "warp" else "",
     )
-    example = first_other(defense_set, trigger.label)
+    example = first_meant(defense_set, trigger)
     triggered = trigger.apply(example)
     mask, pattern = trigger.trigger_mask, trigger.trigger_pattern
     pictures[paths.mask_png] = mask_png(mask.numpy())
-    if trigger.kind == "patch":
+    if isinstance(KINDS[trigger.kind], PatchKind):
         pictures[paths.pattern_png] = pattern_png(mask.numpy(), pattern.numpy())
         shown = pattern_image(mask.numpy(), pattern.numpy())
     else:
@@ -146,9 +147,9 @@ def draw_filter_maps(
     return DrawnMaps(rows, skipped)
 
 
-def first_other(defense_set: DefenseSet, label: int) -> Tensor:
-    """The first clean image that is not of ``label``, ``(1, C, H, W)``; any where all are."""
-    index = int((defense_set.labels != label).int().argmax())
+def first_meant(defense_set: DefenseSet, trigger: RecoveredTrigger) -> Tensor:
+    """The first clean image that ``trigger`` is for, ``(1, C, H, W)``; any where it is for none."""
+    index = int(trigger.is_for(defense_set.labels).int().argmax())
     return defense_set.images[index : index + 1]
 
 

@@ -12,6 +12,7 @@ from rnp_core.progress import FORWARD_WORK, training_work
 from rnp_core.stages.margins import SHORTER
 from rnp_core.stages.samples import COMPARED_MOST
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SURVEY_WORK
+from rnp_core.stages.source_specific import searches, suits_sources
 from rnp_core.stages.target_label import COMPARED_AT_LEAST, UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
@@ -103,6 +104,8 @@ def _triggers(
             further += settings.work(min(labels, COMPARED_LABELS))
         elif not batch_norms:
             further += settings.work(labels)
+    if suits_sources(classes):
+        further += sum(settings.work(labels) for settings in searches(config))
     return work + _DOUBTFUL * further
 
 

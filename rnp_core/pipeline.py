@@ -24,7 +24,7 @@ from rnp_core.evidence_pictures import (
     DrawnMaps,
     draw_attributions,
     draw_filter_maps,
-    first_other,
+    first_meant,
 )
 from rnp_core.expected_work import expected_work
 from rnp_core.inversion import RecoveredTrigger
@@ -522,7 +522,7 @@ def _explain(
     items: list[tuple[int, Tensor, int]] = []
     if suspected and triggers:
         trigger = triggers[0]
-        image = trigger.apply(first_other(held_out, trigger.label))[0]
+        image = trigger.apply(first_meant(held_out, trigger))[0]
         items.append((-1, image, trigger.label))
     if suspects is not None and scores is not None:
         order = scores.suspicion_score.argsort(descending=True, stable=True).tolist()

@@ -103,6 +103,7 @@ class LabelRow:
     margin_outlier: float | None = None
     agreement: float = 0.0
     sinusoid_lead: float | None = None
+    sources: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class TriggerRow:
     """One recovered trigger and the pictures of it, as paths relative to the report.
 
     The label -1 stands for any other class. Flip rates are shares of held-out clean images of other
-    classes; the lists have an entry for every class, None where there is no image. ``field_png`` is
+    classes, or of ``sources`` for a trigger that is for these classes only; the lists have an entry
+    for every class, None where there is no image. ``field_png`` is
     how a warp moves pixels, see :func:`rnp_core.pictures.field_image`; empty for other kinds and in
     early reports.
     """
@@ -126,6 +128,7 @@ class TriggerRow:
     flip_rate_per_class: list[float | None] = field(default_factory=list)
     flip_rate_per_class_repaired: list[float | None] = field(default_factory=list)
     field_png: str = ""
+    sources: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

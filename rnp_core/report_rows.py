@@ -105,6 +105,7 @@ def label_row(row: LabelEvidence, name: str) -> LabelRow:
         margin_outlier=row.margin_outlier,
         agreement=row.agreement,
         sinusoid_lead=row.sinusoid_lead,
+        sources=list(row.sources),
     )
 
 
@@ -144,6 +145,7 @@ def trigger_rows(
                 flip_rate_per_class=_per_class(before, labels, model.num_classes),
                 flip_rate_per_class_repaired=_per_class(after, labels_after, model.num_classes),
                 field_png=paths.field_png,
+                sources=list(trigger.sources),
             )
         )
     return rows

@@ -23,7 +23,8 @@ class StoredTrigger:
     """A trigger as a report keeps it.
 
     Attributes:
-        kind: "patch", "additive", which a sinusoid is too, or "warp".
+        kind: "patch", which a source-specific one is too, "additive", which a sinusoid is too, or
+            "warp".
         change: what it does to a pixel, float32: for a patch ``(H, W, 4)``, painted colour and
             mask; for an additive trigger ``(H, W, 3)``, what is added; for a warp ``(H, W, 2)``,
             the place (x, y) in pixels that a pixel is taken from, relative to its own.
@@ -51,7 +52,7 @@ def stored_trigger(run: RunFolder, row: TriggerRow) -> StoredTrigger | None:
         DataError: when its pictures are damaged, or the report gives a size of trigger or input
             that cannot be.
     """
-    if row.kind == "patch":
+    if row.kind in ("patch", "source-specific"):
         mask, pattern = _picture(run, row.mask_png), _picture(run, row.pattern_png)
         if mask is None or pattern is None:
             return None

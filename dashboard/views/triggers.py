@@ -41,6 +41,9 @@ def render_title(report: ScanReport, row: TriggerRow) -> None:
                 help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
                 f"(size of the trigger: {number(row.norm, 1)}).")
     grid.metric("Flip rate, repaired", percent(row.flip_rate_repaired), border=True)
+    if row.sources:
+        sources = ", ".join(label_name(source, report.model.class_names) for source in row.sources)
+        st.caption(f"Searched on images of these classes only: {plain(sources)}.")
 
 
 def render_pictures(

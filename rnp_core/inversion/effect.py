@@ -16,8 +16,8 @@ def flips(
 ) -> tuple[Tensor, Tensor]:
     """Which clean images a recovered trigger flips, of those that it is meant for.
 
-    Meant are images of other classes, or, for a trigger to any other class, those that the model
-    gets right without it.
+    Meant are images of its sources, which are all other classes if it has none, or, for a trigger
+    to any other class, those that the model gets right without it.
 
     Returns:
         ``(M,)`` bool, and ``(M,)`` int64 true labels.
@@ -26,7 +26,7 @@ def flips(
     if trigger.label == ANY_LABEL:
         meant = predict(model, defense_set.images) == labels
     else:
-        meant = labels != trigger.label
+        meant = trigger.is_for(labels)
     labels, images = labels[meant], defense_set.images[meant]
     if len(images) == 0:
         return torch.zeros(0, dtype=torch.bool), labels

@@ -43,6 +43,7 @@ class InversionConfig:
     steps: int = 100  # Adam steps
     batch_size: int = 8  # images a label and step
     goal: float = 0.85  # smoothed flip rate at which a trigger counts as working
+    share: float = 1.0  # of the images of a label and step, those of lowest loss, that count
     weight_rate: float = 0.10  # relative change of the size weight a step
     seed: int = 0
 
@@ -50,6 +51,7 @@ class InversionConfig:
         check_range(self, "steps", 0)
         check_range(self, "batch_size", 1)
         check_range(self, "goal", 0, 1)
+        check_range(self, "share", 0, 1)
         check_range(self, "weight_rate", 0, 10)
 
     def work(self, labels: int) -> float:
@@ -66,11 +68,12 @@ class RecoveredTrigger:
         label: class that it leads to, or :data:`ANY_LABEL`.
         kind: a name in :data:`rnp_core.inversion.kinds.KINDS`.
         size: in the unit of its kind: pixels, or percent; see ``rnp_core.inversion.kinds``.
-        flip_rate: share of clean images of other classes that it sends to ``label``, or of all
-            images whose predicted class it changes; [0, 1].
+        flip_rate: share of the clean images that it is for that it sends to ``label``, or whose
+            predicted class it changes; [0, 1].
         trigger_mask: ``(1, H, W)`` in [0, 1], where it acts.
         trigger_pattern: ``(C, H, W)`` in [0, 1], what it shows; amplified for added ones.
         parameters: free parameters of the kind, each ``(1, ...)``.
+        sources: classes whose images it is for; empty for all but ``label``.
     """
 
     label: int
@@ -80,6 +83,11 @@ class RecoveredTrigger:
     trigger_mask: Tensor
     trigger_pattern: Tensor
     parameters: list[Tensor]
+    sources: tuple[int, ...] = ()
+
+    def is_for(self, labels: Tensor) -> Tensor:
+        """Which images of the classes ``labels`` ``(N,)`` it is for, ``(N,)`` bool."""
+        return _is_for(labels, self.label, self.sources)
 
     def apply(self, images: Tensor) -> Tensor:
         """Triggered copies of ``images`` ``(N, C, H, W)`` in [0, 1], on their device."""
@@ -94,6 +102,7 @@ def invert(
     *,
     kind: str = "patch",
     start: Sequence[RecoveredTrigger] = (),
+    sources: Sequence[tuple[int, ...]] = (),
     check: bool = True,
     config: InversionConfig = InversionConfig(),
     on_progress: OnProgress = ignore_progress,
@@ -108,15 +117,17 @@ def invert(
             class, wherever to.
         kind: a name in ``rnp_core.inversion.kinds.KINDS``.
         start: triggers of this kind to go on from, one for each label; random ones when empty.
+        sources: for each label the classes whose images its trigger shall move; all others when
+            empty.
         check: False leaves out how many images the finished triggers flip, which becomes NaN.
 
     Returns:
         One trigger per label, in the order of ``labels``.
 
     Raises:
-        ConfigError: for an unknown kind, no labels, labels outside the classes, or starts that do
-            not fit them.
-        DataError: when all images are of one class.
+        ConfigError: for an unknown kind, no labels, labels outside the classes, or starts or
+            sources that do not fit them.
+        DataError: when there are no images that the trigger of a label shall move.
         ScanCancelled: when the callback raises it.
     """
     if kind not in KINDS:
@@ -125,18 +136,25 @@ def invert(
         raise ConfigError(f"expected labels below {model.num_classes}, got {list(labels)}")
     if start and [(t.label, t.kind) for t in start] != [(label, kind) for label in labels]:
         raise ConfigError(f"expected starts of kind {kind} for the labels {list(labels)}")
+    if sources and len(sources) != len(labels):
+        raise ConfigError(f"expected sources for {len(labels)} labels, got {len(sources)}")
     family = KINDS[kind]
     generator = torch.Generator().manual_seed(config.seed)
     network = fold_batch_norms(model, defense_set.images[:2])
     device, pixels = model.device, defense_set.images.to(model.device)
     aimless = ANY_LABEL in labels  # other labels need no prediction
     seen = predict(network, defense_set.images) if aimless else defense_set.labels
-    sources_of = seen.to(device)
+    answer_of = seen.to(device)
     count, batch = len(labels), config.batch_size
     targets = torch.tensor(list(labels), device=device).unsqueeze(1).expand(-1, batch)  # (L, B)
-    pools = [_pool(defense_set.labels, label) for label in labels]
+    sources = sources or [()] * count
+    pools = [
+        _pool(defense_set.labels, _is_for(defense_set.labels, label, own))
+        for label, own in zip(labels, sources, strict=True)
+    ]
     if any(len(pool) == 0 for pool in pools):
-        raise DataError("expected images of at least two classes, got one class")
+        raise DataError("expected images of other classes than the label, got none")
+    counted = max(1, round(config.share * batch))
     if start:
         parameters = [torch.cat(own) for own in zip(*(t.parameters for t in start), strict=True)]
     else:
@@ -154,12 +172,15 @@ def invert(
         """Flip rates and sizes of the triggers of some labels, and gradients of their losses."""
         own = [parameter[part] for parameter in parameters]
         images = pixels[drawn[part]]  # (L, B, C, H, W)
-        sources, goals = sources_of[drawn[part]].flatten(), targets[part].flatten()
+        answers, goals = answer_of[drawn[part]].flatten(), targets[part].flatten()
         logits = network(family.apply(own, images).flatten(0, 1))
-        error = trigger_loss(logits, goals, sources).view(-1, batch).mean(1)
+        errors = trigger_loss(logits, goals, answers).view(-1, batch)
+        if counted < batch:
+            errors = errors.topk(counted, dim=1, largest=False).values
+        error = errors.mean(1)
         size = family.size(own)
         gradients = torch.autograd.grad((error + weight[part] * size).sum(), own)
-        hit = trigger_hits(logits.argmax(1), goals, sources).float().view(-1, batch).mean(1)
+        hit = trigger_hits(logits.argmax(1), goals, answers).float().view(-1, batch).mean(1)
         return hit, size.detach(), gradients
 
     parts = Parts(images_at_once(model, count * batch) // batch)
@@ -187,13 +208,18 @@ def invert(
     for kept, parameter in zip(best, parameters, strict=True):
         kept[failed] = parameter.detach()[failed]
     best = [kept.cpu() for kept in best]
-    return _collect(network, defense_set, seen, labels, kind, best, check=check)
+    return _collect(network, defense_set, seen, labels, sources, kind, best, check=check)
 
 
-def _pool(labels: Tensor, target: int) -> Tensor:
-    """Indices of images of other classes; those of rare classes repeat, so that every class is
-    drawn about as often."""
-    others = torch.nonzero(labels != target).flatten()
+def _is_for(labels: Tensor, target: int, sources: Sequence[int]) -> Tensor:
+    """Which images of the classes ``labels`` a trigger is for, see :class:`RecoveredTrigger`."""
+    return torch.isin(labels, labels.new_tensor(sources)) if sources else labels != target
+
+
+def _pool(labels: Tensor, meant: Tensor) -> Tensor:
+    """Indices of ``meant`` images; those of rare classes repeat, so that every class is drawn about
+    as often."""
+    others = torch.nonzero(meant).flatten()
     counts = torch.bincount(labels[others])
     repeats = (counts.max() / counts.clamp_min(1)).round().long() if len(others) else counts
     return others.repeat_interleave(repeats[labels[others]])
@@ -232,6 +258,7 @@ def _collect(
     defense_set: DefenseSet,
     seen: Tensor,
     labels: Sequence[int],
+    sources: Sequence[tuple[int, ...]],
     kind: str,
     parameters: list[Tensor],
     *,
@@ -245,7 +272,7 @@ def _collect(
         own = [parameter[row : row + 1].clone() for parameter in parameters]
         rate = math.nan
         if check:
-            others = torch.nonzero(defense_set.labels != label).flatten()
+            others = torch.nonzero(_is_for(defense_set.labels, label, sources[row])).flatten()
             count = min(_CHECKED, len(others))
             others = others[torch.linspace(0, len(others) - 1, count).long()]
             triggered = family.apply(own, defense_set.images[others].unsqueeze(0))[0]
@@ -260,6 +287,7 @@ def _collect(
                 trigger_mask=masks[row],
                 trigger_pattern=patterns[row],
                 parameters=own,
+                sources=tuple(sources[row]),
             )
         )
     return tuple(triggers)

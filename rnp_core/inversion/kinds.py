@@ -80,6 +80,14 @@ class PatchKind:
         return parameters[0].sigmoid(), parameters[1].sigmoid()
 
 
+class SourceSpecificKind(PatchKind):
+    """A patch for images of a few classes only, which others may ignore, as TaCT leaves it (Tang
+    et al., USENIX Security 2021). How it is searched: :mod:`rnp_core.stages.source_specific`.
+    """
+
+    name = "source-specific"
+
+
 class AdditiveKind:
     """One image added to every input and clipped, ``clip(image + delta, 0, 1)``, as left by blended
     and additive triggers. Size: root mean square of delta over pixels and channels, in percent of
@@ -229,6 +237,7 @@ def _identity_grid(height: int, width: int) -> Tensor:
 
 
 KINDS: dict[str, TriggerKind] = {
-    kind.name: kind for kind in (PatchKind(), AdditiveKind(), WarpKind(), SinusoidKind())
+    kind.name: kind
+    for kind in (PatchKind(), SourceSpecificKind(), AdditiveKind(), WarpKind(), SinusoidKind())
 }
 """Every kind by name."""

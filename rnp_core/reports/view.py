@@ -44,6 +44,7 @@ class TriggerView:
 
     row: TriggerRow
     name: str
+    sources: list[str]
     preview: str | None
     mask: str | None
     pattern: str | None
@@ -188,6 +189,7 @@ def _trigger(report: ScanReport, row: TriggerRow, book: PictureBook) -> TriggerV
     return TriggerView(
         row,
         label_name(report, row.label),
+        [label_name(report, source) for source in row.sources],
         book.file(row.preview_png, side=900),
         book.file(row.mask_png, side=160),
         book.file(row.pattern_png, side=160),

@@ -16,6 +16,7 @@ from rnp_core.stages.recover import RecoverResult
 from rnp_core.stages.repair import RepairConfig, repair
 from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.sinusoids import SINUSOID, survey_sinusoids
+from rnp_core.stages.source_specific import SOURCE_SPECIFIC, find_source_specific
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     SIZE_SPREAD,
@@ -184,22 +185,40 @@ def invert_again(
         others = len(labels) - len(own)
         if not own or others < COMPARED_AT_LEAST:
             continue
-        start: Sequence[RecoveredTrigger] = ()
-        if kind == SINUSOID:
-            survey = survey_sinusoids(model, defense_set, on_progress=on_progress)
-            start = survey.starts(labels)
-        again = invert(
-            model,
-            defense_set,
-            labels,
-            kind=kind,
-            start=start,
-            config=config,
-            on_progress=on_progress,
-        )
+        again = _invert_kind(kind, model, defense_set, labels, config, on_progress)
+        if not again:
+            continue
         typical = typical_size([trigger for trigger in again if trigger.label not in own])
         for trigger in again:
             if trigger.label in own:
                 ratio = effective_size(trigger, min_flip_rate=min_flip_rate) / typical
                 found.append(Recheck(trigger, ratio, typical, others))
     return tuple(found)
+
+
+def _invert_kind(
+    kind: str,
+    model: SuspectModel,
+    defense_set: DefenseSet,
+    labels: Sequence[int],
+    config: InversionConfig,
+    on_progress: OnProgress,
+) -> tuple[RecoveredTrigger, ...]:
+    """One trigger of a kind for each label, searched as it was found; none where none can be."""
+    if kind == SOURCE_SPECIFIC:
+        return find_source_specific(
+            model, defense_set, labels, config=config, on_progress=on_progress
+        )
+    start: Sequence[RecoveredTrigger] = ()
+    if kind == SINUSOID:
+        survey = survey_sinusoids(model, defense_set, on_progress=on_progress)
+        start = survey.starts(labels)
+    return invert(
+        model,
+        defense_set,
+        labels,
+        kind=kind,
+        start=start,
+        config=config,
+        on_progress=on_progress,
+    )

@@ -197,7 +197,7 @@ class _Opponent:
         self._each = config.triggered // config.copies
         self._pixels, self._labels = defense_set.images.to(device), defense_set.labels
         self._generator = generator
-        self._others = torch.nonzero(defense_set.labels != trigger.label).flatten()
+        self._others = torch.nonzero(trigger.is_for(defense_set.labels)).flatten()
         self._parameters = []
         for parameter in trigger.parameters:
             copies = parameter.repeat(config.copies, *[1] * (parameter.ndim - 1))

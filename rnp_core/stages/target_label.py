@@ -20,6 +20,7 @@ from rnp_core.inversion import RecoveredTrigger
 from rnp_core.metrics import anomaly_index
 from rnp_core.ranges import check_range
 from rnp_core.stages.sinusoids import SINUSOID, USUAL_LEAD
+from rnp_core.stages.source_specific import SOURCE_SPECIFIC
 
 SIZE_SPREAD = 0.28
 """Standard deviation of the log of trigger sizes between innocent labels of one model, unless this
@@ -91,12 +92,13 @@ class LabelEvidence:
         unlearned_share: share of clean images that the unlearned model predicts as it; [0, 1].
         trigger_norm: size of its patch trigger in pixels, NaN when it was not inverted.
         norm_ratio: smallest, over the kinds of trigger, of its effective size / median size of the
-            labels; see :func:`effective_size`.
+            labels, see :func:`effective_size`; one for a few sources counts as larger than it is.
         anomaly_index: of the effective patch size, positive when below the median; Neural Cleanse
             flags values above 2.
         kind: the kind of trigger that gave ``norm_ratio``, empty when none was inverted.
         size_outlier: ``-ln(norm_ratio)`` less what the smallest of K innocent labels reaches by
-            chance, given as many starts each as this one had; above 0 is unusual.
+            chance, given as many starts each as this one had, and as many sources to choose from;
+            above 0 is unusual.
         margin_ratio: its largest margin / the median of the labels; NaN where margins were not
             looked for, or for too few labels.
         margin_outlier: ``ln(margin_ratio)`` less what the largest of K innocent labels reaches by
@@ -106,6 +108,7 @@ class LabelEvidence:
         agreement: ln(K / 2), K being 20 at most, for each further kind of evidence that points at
             the label of the largest unlearned share; 0 for all others, and without BatchNorm.
         score: chance that the label is a target, by the logistic model; [0, 1].
+        sources: classes that its trigger is for; empty for all others.
     """
 
     label: int
@@ -120,6 +123,7 @@ class LabelEvidence:
     sinusoid_lead: float
     agreement: float
     score: float
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,18 +217,21 @@ def weigh_labels(
 
     evidence = []
     for label in range(count):
-        own = {k: float(r[label]) for k, r in ratios.items() if np.isfinite(r[label])}
-        kind = min(own, key=lambda k: own[k]) if own else ""
-        ratio = own[kind] if own else math.nan
-        starts = sum(trigger.label == label for trigger in triggers[kind]) if own else 1
-        chance = spreads.get(kind, SIZE_SPREAD) * largest_normal(count * starts)
-        outlier = -math.log(ratio) - chance if own else -chance
+        own = {
+            kind: -math.log(found[label]) - _freedom(kind, count, spreads[kind])
+            for kind, found in ratios.items()
+            if np.isfinite(found[label])
+        }
+        kind = max(own, key=lambda kind: own[kind]) if own else ""
+        starts = [trigger for trigger in triggers.get(kind, ()) if trigger.label == label]
+        chance = spreads.get(kind, SIZE_SPREAD) * largest_normal(count * max(1, len(starts)))
+        outlier = own.get(kind, 0.0) - chance
         share = float(unlearned_shares[label])
         row = LabelEvidence(
             label=label,
             unlearned_share=share,
             trigger_norm=float(norms[label]),
-            norm_ratio=ratio,
+            norm_ratio=float(ratios[kind][label]) if own else math.nan,
             anomaly_index=float(anomalies[label]),
             kind=kind,
             size_outlier=float(outlier),
@@ -233,6 +240,7 @@ def weigh_labels(
             sinusoid_lead=leads[label],
             agreement=agreed.get(label, 0.0),
             score=math.nan,
+            sources=starts[0].sources if starts else (),
         )
         score = label_score(
             row, count, used_batch_statistics=used_batch_statistics, weights=weights
@@ -270,6 +278,14 @@ def accusing_kind(row: LabelEvidence, triggers: Mapping[str, Sequence[RecoveredT
 def largest_normal(count: int) -> float:
     """About the largest of ``count`` draws from a standard normal distribution."""
     return math.sqrt(2 * math.log(count))
+
+
+def _freedom(kind: str, count: int, spread: float) -> float:
+    """By how much more the smallest of ``count`` innocent labels stands out, where for each of them
+    the source that is moved most easily was chosen, too."""
+    if kind != SOURCE_SPECIFIC:
+        return 0.0
+    return spread * (largest_normal(count * (count - 1)) - largest_normal(count))
 
 
 def _agreement(

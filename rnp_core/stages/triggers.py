@@ -15,6 +15,11 @@ from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SINUSOID, USUAL_LEAD, survey_sinusoids
+from rnp_core.stages.source_specific import (
+    SOURCE_SPECIFIC,
+    find_source_specific,
+    suits_sources,
+)
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     UNIVERSAL_UP_TO,
@@ -79,9 +84,9 @@ def recover_triggers(
 
     The second look starts patches again for a label that draws a large unlearned share, since a
     start may be unlucky. Then it looks for a patch that leads to any other class, as in an
-    all-to-all attack, and for a label that waves of low frequency lead to as to no other. Last, it
+    all-to-all attack, and for a label that waves of low frequency lead to as to no other. Then it
     inverts additive and warp triggers, and patches once more, for the leading labels and a control
-    group.
+    group. Last, it looks for patches that move images of a few classes only.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
@@ -181,6 +186,12 @@ def recover_triggers(
         ranked = current.argsort(descending=True, stable=True).tolist()
         first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
         look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
+    if suits_sources(len(unlearned_shares)) and scores(found).max() < enough_score:
+        some = find_source_specific(
+            model, defense_set, labels, config=config, on_progress=on_progress
+        )
+        if some:
+            found[SOURCE_SPECIFIC] = some
     return TriggerSearch(found, screened, universal, leads)
 
 
@@ -209,6 +220,7 @@ def strengthen(
             [old.label],
             kind=old.kind,
             start=[old],
+            sources=[old.sources],
             config=settings,
             on_progress=on_progress,
         )

@@ -71,7 +71,7 @@ def judge(
             labels, min_score=config.suspicious_score, further_score=config.backdoored_score
         )
     score = max((row.score for row in labels), default=0.0)
-    findings = [_label_finding(labels[label], names[label], config) for label in suspected]
+    findings = [_label_finding(labels[label], names, config) for label in suspected]
     enough = max(config.min_clean_accuracy, above_chance(_GOOD_ENOUGH, len(names)))
     wandering = (
         universal is not None
@@ -118,21 +118,23 @@ def judge(
     return Judgement(verdict, score, reason, suspected, tuple(findings), wandering)
 
 
-def _label_finding(row: LabelEvidence, name: str, config: ScanConfig) -> Finding:
+def _label_finding(row: LabelEvidence, names: Sequence[str], config: ScanConfig) -> Finding:
     severity: Severity = "critical" if row.score >= config.backdoored_score else "high"
     parts = []
     if row.sinusoid_lead > USUAL_LEAD:
         parts.append("faint waves over the image lead to it as to no other label")
     if row.kind and (row.norm_ratio < 1 or not parts):
+        sources = ", ".join(_called(names[source], source) for source in row.sources)
+        moved = f"images of the classes {sources}" if sources else "other classes"
         parts.append(
-            f"its {row.kind} trigger, {row.norm_ratio:.2f} times the median size, sends other "
-            "classes to it"
+            f"its {row.kind} trigger, {row.norm_ratio:.2f} times the median size, sends {moved} "
+            "to it"
         )
     parts.append(f"the unlearned model sends {row.unlearned_share:.0%} of clean images to it")
     return Finding(
         severity,
         "target label",
-        f"Label {_called(name, row.label)} behaves like the target of a backdoor: "
+        f"Label {_called(names[row.label], row.label)} behaves like the target of a backdoor: "
         + ", and ".join(parts)
         + ".",
         {

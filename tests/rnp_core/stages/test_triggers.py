@@ -10,6 +10,7 @@ import torch
 from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger
 from rnp_core.stages import triggers
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SinusoidSurvey
+from rnp_core.stages.source_specific import SOURCE_SPECIFIC, suits_sources
 from rnp_core.stages.target_label import UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
@@ -40,6 +41,12 @@ class Recorder:
         count = len(self.wave_shares)
         return SinusoidSurvey(self.wave_shares, torch.full((count,), 72), torch.ones(count, 4))
 
+    def sources(
+        self, model: object, defense_set: object, labels: Sequence[int], **options: object
+    ) -> tuple[RecoveredTrigger, ...]:
+        """Stands for the search of source-specific patches."""
+        return self(model, defense_set, labels, kind=SOURCE_SPECIFIC, **options)
+
     def __call__(
         self, model: object, defense_set: object, labels: Sequence[int], **options: object
     ) -> tuple[RecoveredTrigger, ...]:
@@ -57,6 +64,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder({})
     monkeypatch.setattr(triggers, "invert", recorder)
     monkeypatch.setattr(triggers, "survey_sinusoids", recorder.survey)
+    monkeypatch.setattr(triggers, "find_source_specific", recorder.sources)
     return recorder
 
 
@@ -89,7 +97,8 @@ def test_plain_evidence_needs_one_round(recorded: Recorder) -> None:
 def test_doubt_brings_every_kind_and_a_second_start(recorded: Recorder) -> None:
     found = run(MILD, doubtful_score=0.005)
     rounds = [(kind, config.seed) for kind, labels, config in recorded.calls if labels != ANY]
-    assert sorted(kind for kind, _ in rounds[1:]) == ["additive", "patch", "warp"]
+    assert [kind for kind, _ in rounds[1:]] == ["additive", "warp", "patch", SOURCE_SPECIFIC]
+    assert set(found) == {kind for kind, _ in rounds}
     assert {seed for kind, seed in rounds[1:] if kind == "patch"} != {rounds[0][1]}
     assert len(found["patch"]) > 10
 
@@ -125,8 +134,8 @@ def test_a_label_that_draws_a_large_share_gets_further_starts_first(recorded: Re
 
 def test_the_second_look_has_leaders_and_a_control_group(recorded: Recorder) -> None:
     run(MILD)
-    for _, labels, _ in recorded.calls[1:]:
-        if labels == ANY:
+    for kind, labels, _ in recorded.calls[1:]:
+        if labels == ANY or kind == SOURCE_SPECIFIC:
             continue
         assert 3 in labels
         assert len(labels) == COMPARED_LABELS

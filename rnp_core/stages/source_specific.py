@@ -1,0 +1,119 @@
+"""Patches that work on images of a few classes only, and whose classes nobody knows.
+
+A source-specific backdoor (TaCT, Tang et al., USENIX Security 2021) sends images of its source
+classes to the target and leaves triggered images of all others alone, so that the patch that moves
+every image is as large as for an innocent label. Trying every set of sources would take too long.
+Here a first search counts only the quarter of the images that its patch moves most easily, which
+picks the sources as the patch shrinks; a second one starts anew on the classes that were picked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from rnp_core.data import DefenseSet
+from rnp_core.fold import fold_batch_norms
+from rnp_core.inversion import InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion.kinds import SourceSpecificKind
+from rnp_core.metrics import predict
+from rnp_core.model import SuspectModel
+from rnp_core.progress import OnProgress, ignore_progress
+
+SOURCE_SPECIFIC = SourceSpecificKind.name
+
+SOURCES = 3
+"""Classes of the second search. Of two, a pair of classes that look alike is as easily moved on an
+innocent network; the sizes for one class or two span three orders of magnitude."""
+
+FEWEST_CLASSES, MOST_CLASSES = 8, 20
+"""With fewer, the sources are most of the other classes, which an ordinary patch covers; with more,
+some lie close to any label."""
+
+_SHARE, _GOAL = 0.25, 0.2
+_LEAST_IMAGES = 2  # of a class that the network gets right
+
+
+def find_source_specific(
+    model: SuspectModel,
+    defense_set: DefenseSet,
+    labels: Sequence[int],
+    *,
+    config: InversionConfig = InversionConfig(),
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[RecoveredTrigger, ...]:
+    """For each label the smallest patch that sends images of :data:`SOURCES` classes to it.
+
+    Only images that the network gets right take part: those that it takes for the label anyway
+    would need no patch.
+
+    Args:
+        config: of a full inversion; both searches take two thirds of its steps.
+
+    Returns:
+        One for each of ``labels``, in their order; none where the network gets images of too few
+        classes right.
+
+    Raises:
+        ScanCancelled: when the callback raises it.
+    """
+    network = fold_batch_norms(model, defense_set.images[:2])
+    right = predict(network, defense_set.images) == defense_set.labels
+    known = defense_set.subset(torch.nonzero(right).flatten())
+    counts = torch.bincount(known.labels, minlength=model.num_classes)
+    usable = torch.nonzero(counts >= _LEAST_IMAGES).flatten().tolist()
+    if len(usable) <= SOURCES:
+        return ()
+    picking, settling = searches(config)
+    first = invert(
+        model,
+        known,
+        labels,
+        kind=SOURCE_SPECIFIC,
+        check=False,
+        config=picking,
+        on_progress=on_progress,
+    )
+    sources = [_most_moved(network, known, trigger, usable) for trigger in first]
+    return invert(
+        model,
+        known,
+        labels,
+        kind=SOURCE_SPECIFIC,
+        sources=sources,
+        config=settling,
+        on_progress=on_progress,
+    )
+
+
+def suits_sources(classes: int) -> bool:
+    """Whether the search says something about a network of so many classes."""
+    return FEWEST_CLASSES <= classes <= MOST_CLASSES
+
+
+def searches(config: InversionConfig) -> tuple[InversionConfig, InversionConfig]:
+    """Settings of the search that picks the sources, and of the one that settles on them."""
+    settling = dataclasses.replace(config, steps=2 * config.steps // 3)
+    picking = dataclasses.replace(
+        settling, batch_size=3 * config.batch_size // 2, share=_SHARE, goal=_GOAL
+    )
+    return picking, settling
+
+
+def _most_moved(
+    network: SuspectModel,
+    defense_set: DefenseSet,
+    trigger: RecoveredTrigger,
+    usable: Sequence[int],
+) -> tuple[int, ...]:
+    """The classes of which ``trigger`` sends most images to its label, in growing order."""
+    hits = predict(network, trigger.apply(defense_set.images)) == trigger.label
+    shares = {
+        source: float(hits[defense_set.labels == source].float().mean())
+        for source in usable
+        if source != trigger.label
+    }
+    most = sorted(shares, key=lambda source: -shares[source])[:SOURCES]
+    return tuple(sorted(most))
