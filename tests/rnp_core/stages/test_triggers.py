@@ -10,7 +10,7 @@ import torch
 from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger
 from rnp_core.stages import triggers
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SinusoidSurvey
-from rnp_core.stages.source_specific import SOURCE_SPECIFIC, suits_sources
+from rnp_core.stages.source_specific import SOURCE_SPECIFIC
 from rnp_core.stages.target_label import UNIVERSAL_UP_TO
 from rnp_core.stages.triggers import (
     COMPARED_LABELS,
