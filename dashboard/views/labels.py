@@ -46,6 +46,9 @@ def render_label(report: ScanReport, chosen: int) -> None:
     grid.metric("Wave lead", number(row.sinusoid_lead), border=True,
                 help="How much more surely a faint wave over the image leads to this label than to "
                 "any other, in logits. Above 2 is suspicious.")
+    if row.sources:
+        sources = ", ".join(label_name(source, report.model.class_names) for source in row.sources)
+        reading(f"Its smallest trigger was searched on images of {plain(sources)} only.")
     if row.agreement:
         reading("Kinds of evidence that come about independently point at this label, which raises "
                 "its score.")

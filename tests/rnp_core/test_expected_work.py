@@ -19,6 +19,7 @@ from rnp_core.stages.margins import margins_of_all
 from rnp_core.stages.recover import recover
 from rnp_core.stages.repair import RepairConfig
 from rnp_core.stages.sinusoids import SURVEY_WORK, SinusoidSurvey
+from rnp_core.stages.source_specific import SOURCE_SPECIFIC, searches
 from tests.helpers.models import planted_model
 from tests.helpers.sets import quadrant_set
 from tests.helpers.triggers import sized_trigger
@@ -55,8 +56,18 @@ def test_a_search_in_doubt_takes_what_was_expected(
         shares, trials = torch.full((classes,), 0.3), torch.full((classes,), 72)
         return SinusoidSurvey(shares, trials, torch.ones(classes, 4))
 
+    def some_sources(
+        model: object, images: object, labels: Sequence[int], **options: object
+    ) -> tuple[RecoveredTrigger, ...]:
+        config = options["config"]
+        assert isinstance(config, InversionConfig)
+        for settings in searches(config):
+            found = invert(model, images, labels, kind=SOURCE_SPECIFIC, config=settings)
+        return found
+
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(triggers, "survey_sinusoids", survey)
+    monkeypatch.setattr(triggers, "find_source_specific", some_sources)
     monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)
     config = preset_config(preset)
     shares = torch.full((classes,), (1 - share) / (classes - 1))
