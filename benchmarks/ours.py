@@ -116,6 +116,10 @@ ABLATIONS: Mapping[str, Ablation] = {
     "no-waves": Ablation(
         "no survey of waves", replaced={"rnp_core.stages.triggers.FEWEST_CLASSES": 10**6}
     ),
+    "no-sources": Ablation(
+        "no patches for a few classes",
+        replaced={"rnp_core.stages.triggers.suits_sources": lambda classes: False},
+    ),
     "no-strengthening": Ablation(
         "triggers shown as they were first found",
         replaced={"rnp_core.stages.removal.strengthen": _triggers_as_they_are},
@@ -194,6 +198,7 @@ def label_notes(labels: Sequence[LabelEvidence | LabelRow]) -> list[dict[str, ob
             "sinusoid": row.sinusoid_lead,
             "outlier": row.size_outlier,
             "kind": row.kind,
+            "sources": list(row.sources),
             "score": row.score,
         }
         for row in labels

@@ -28,6 +28,8 @@ from benchmarks.rows import Row
 from benchmarks.subjects import BenchmarkSubject
 from benchmarks.truth import GroundTruth, mask_overlap, patch_mask, read_truth
 from rnp_core.images import read_defense_set
+from rnp_core.inversion import KINDS
+from rnp_core.inversion.kinds import PatchKind
 from rnp_core.metrics import auroc, predict, tpr_at_fpr
 from rnp_core.model import SuspectModel
 from rnp_core.subject import load_subject
@@ -216,7 +218,7 @@ def _trigger_values(outcome: Outcome, prepared: Prepared) -> dict[str, Any]:
         trigger = outcome.triggers.get(part.target)
         true_mask = patch_mask(prepared.truth, part)
         if true_mask is not None:
-            patch = trigger if trigger and trigger.kind == "patch" else None
+            patch = trigger if trigger and isinstance(KINDS[trigger.kind], PatchKind) else None
             overlaps.append(mask_overlap(patch, true_mask) if patch else 0.0)
         if trigger is None:
             flips.append(0.0)

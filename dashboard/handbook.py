@@ -20,7 +20,7 @@ GLOSSARY = (
      "other, in logits. Above 2 is suspicious."),
     ("Anomaly index", "How many median absolute deviations a label's trigger lies below the median "
      "of all labels (Neural Cleanse). Above 2 stands out."),
-    ("Flip rate", "Share of clean images of other classes that the recovered trigger turns into "
+    ("Flip rate", "Share of the clean images it is meant for that the recovered trigger turns into "
      "its label. Estimated: the attacker's own trigger is unknown."),
     ("Suspicion score", "How much confidence in its answer an image loses by the repair. Higher is "
      "more suspicious."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&^=@])")
@@ -39,6 +40,12 @@ def label_name(label: int, names: list[str]) -> str:
         return "any other class"
     name = names[label] if 0 <= label < len(names) else ""
     return f"{label} ({name})" if name and name != str(label) else str(label)
+
+
+def label_names(labels: Sequence[int], names: list[str], *, most: int = 12) -> str:
+    """The first of some labels for people. Untrusted text."""
+    shown = ", ".join(label_name(label, names) for label in labels[:most])
+    return shown if len(labels) <= most else f"{shown} and others"
 
 
 def percent(value: float | None, digits: int = 0) -> str:

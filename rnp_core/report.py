@@ -130,6 +130,10 @@ class TriggerRow:
     field_png: str = ""
     sources: list[int] = field(default_factory=list)
 
+    def is_for(self, label: int) -> bool:
+        """Whether it is meant for images of the class ``label``."""
+        return label in self.sources if self.sources else label != self.label
+
 
 @dataclass(frozen=True)
 class UniversalRow:

@@ -66,7 +66,8 @@ def removal_findings(
             + (
                 "images to another class "
                 if row.label == ANY_LABEL
-                else f"images of other classes to label {row.label} "
+                else f"images of {'some other' if row.sources else 'other'} classes to label "
+                f"{row.label} "
             )
             + "after the removal.",
             {"label": row.label, "kind": row.kind, "flip_rate_repaired": row.flip_rate_repaired},

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts
-from dashboard.text import label_name, number, percent, plain
+from dashboard.text import label_name, label_names, number, percent, plain
 from dashboard.views.parts import plotly, reading
 from dashboard.wording import READING
 from rnp_core import ScanReport
@@ -47,7 +47,7 @@ def render_label(report: ScanReport, chosen: int) -> None:
                 help="How much more surely a faint wave over the image leads to this label than to "
                 "any other, in logits. Above 2 is suspicious.")
     if row.sources:
-        sources = ", ".join(label_name(source, report.model.class_names) for source in row.sources)
+        sources = label_names(row.sources, report.model.class_names)
         reading(f"Its smallest trigger was searched on images of {plain(sources)} only.")
     if row.agreement:
         reading("Kinds of evidence that come about independently point at this label, which raises "

@@ -59,8 +59,9 @@ def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
         return
     st.header("What we found", anchor=False)
     if report.suspected_target_labels:
-        label = report.suspected_target_labels[0]
-        effect = f"images of other classes **{plain(label_name(label, report.model.class_names))}**"
+        label = label_name(report.suspected_target_labels[0], report.model.class_names)
+        some = "some " if report.triggers and report.triggers[0].sources else ""
+        effect = f"images of {some}other classes **{plain(label)}**"
     else:
         effect = "images of every class **something else**"
     change = "the change in the second picture" if len(pictures) >= 2 else "a small change"

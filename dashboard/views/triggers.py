@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.components.slider import compare_slider
-from dashboard.text import count, label_name, number, percent, plain
+from dashboard.text import count, label_name, label_names, number, percent, plain
 from dashboard.views.parts import plotly, reading
 from dashboard.wording import KINDS, READING
 from rnp_core import ScanReport, TriggerRow
@@ -38,11 +38,12 @@ def render_title(report: ScanReport, row: TriggerRow) -> None:
     grid = st.grid(3, min_column_width=150)
     grid.metric("Kind", plain(row.kind), border=True, help=KINDS.get(row.kind, ""))
     grid.metric("Flip rate, original", percent(row.flip_rate), border=True,
-                help=f"Estimated on {count(report.accuracy.count, 'held-out clean image')} "
+                help=f"Estimated on {'some of ' if row.sources else ''}"
+                f"{count(report.accuracy.count, 'held-out clean image')} "
                 f"(size of the trigger: {number(row.norm, 1)}).")
     grid.metric("Flip rate, repaired", percent(row.flip_rate_repaired), border=True)
     if row.sources:
-        sources = ", ".join(label_name(source, report.model.class_names) for source in row.sources)
+        sources = label_names(row.sources, report.model.class_names)
         st.caption(f"Searched on images of these classes only: {plain(sources)}.")
 
 

@@ -81,7 +81,8 @@ def render_numbers(report: ScanReport) -> None:
         ratios = [row.norm_ratio for row in report.labels if row.norm_ratio is not None]
         grid.metric("Smallest trigger ratio", number(min(ratios, default=None)), border=True,
                           height="stretch", help="Size of the smallest trigger of any label over "
-                          "the median of all labels. Far below 1 is suspicious.")
+                          "the median of all labels. Far below 1 is suspicious, "
+                          "for a patch to images of a few classes only from about 0.3.")
         shares = [row.unlearned_share for row in report.labels]
         grid.metric("Largest unlearned share", percent(max(shares, default=None)),
                           border=True, height="stretch", help="Share of clean images that the "
@@ -97,7 +98,7 @@ def render_numbers(report: ScanReport) -> None:
         "Flip rate, repaired", percent(accuracy.flip_rate_after),
         f"{percent(accuracy.flip_rate_before)} before", border=True, delta_color="off",
         delta_arrow="off", height="stretch",
-        help="Share of clean images of other classes that the recovered trigger turns. "
+        help="Share of the clean images it is meant for that the recovered trigger turns. "
         "Estimated: the attacker's own trigger is unknown.",
     )
 
@@ -150,8 +151,9 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
                 else "with the smallest trigger found",
             )
             if report.accuses and report.accuracy.flip_rate_before is not None:
+                some = "some " if report.triggers[0].sources else ""
                 effect = (
-                    "images of other classes into this label."
+                    f"images of {some}other classes into this label."
                     if report.suspected_target_labels
                     else "images into another class."
                 )

@@ -153,7 +153,7 @@ def invert(
         for label, own in zip(labels, sources, strict=True)
     ]
     if any(len(pool) == 0 for pool in pools):
-        raise DataError("expected images of other classes than the label, got none")
+        raise DataError("expected images of at least two classes, sources among them, got fewer")
     counted = max(1, round(config.share * batch))
     if start:
         parameters = [torch.cat(own) for own in zip(*(t.parameters for t in start), strict=True)]
@@ -225,31 +225,31 @@ def _pool(labels: Tensor, meant: Tensor) -> Tensor:
     return others.repeat_interleave(repeats[labels[others]])
 
 
-def trigger_loss(logits: Tensor, targets: Tensor, sources: Tensor) -> Tensor:
+def trigger_loss(logits: Tensor, targets: Tensor, answers: Tensor) -> Tensor:
     """The loss that a trigger lowers, ``(N,)``: cross-entropy to its target, or, towards
-    :data:`ANY_LABEL`, minus the log of the chance that the answer is not the source.
+    :data:`ANY_LABEL`, minus the log of the chance that the answer is another.
 
     Args:
         logits: ``(N, K)`` of triggered images.
         targets: ``(N,)`` classes or :data:`ANY_LABEL`.
-        sources: ``(N,)`` classes without the trigger.
+        answers: ``(N,)`` classes without the trigger.
     """
     aimed = F.cross_entropy(logits, targets.clamp_min(0), reduction="none")
-    own = sources.unsqueeze(1)
+    own = answers.unsqueeze(1)
     others = logits.scatter(1, own, float("-inf")).logsumexp(1)
     away = F.softplus(logits.gather(1, own).squeeze(1) - others)
     return torch.where(targets == ANY_LABEL, away, aimed)
 
 
-def trigger_hits(predicted: Tensor, targets: Tensor | int, sources: Tensor) -> Tensor:
+def trigger_hits(predicted: Tensor, targets: Tensor | int, answers: Tensor) -> Tensor:
     """Whether a trigger reached what it is for, ``(N,)`` bool.
 
     Args:
         predicted: ``(N,)`` classes of triggered images.
-        targets, sources: as in :func:`trigger_loss`.
+        targets, answers: as in :func:`trigger_loss`.
     """
     aimless = torch.as_tensor(targets, device=predicted.device) == ANY_LABEL
-    return torch.where(aimless, predicted != sources, predicted == targets)
+    return torch.where(aimless, predicted != answers, predicted == targets)
 
 
 @torch.no_grad()

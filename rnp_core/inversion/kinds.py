@@ -238,6 +238,6 @@ def _identity_grid(height: int, width: int) -> Tensor:
 
 KINDS: dict[str, TriggerKind] = {
     kind.name: kind
-    for kind in (PatchKind(), SourceSpecificKind(), AdditiveKind(), WarpKind(), SinusoidKind())
+    for kind in (PatchKind(), AdditiveKind(), WarpKind(), SinusoidKind(), SourceSpecificKind())
 }
 """Every kind by name."""

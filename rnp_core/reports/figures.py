@@ -109,11 +109,13 @@ def _trigger_sizes(report: ScanReport) -> Figure | None:
         if any((row.label in suspected) == wanted for row in rows)
     )
     smallest = min(row.norm_ratio for row in rows if row.norm_ratio is not None)
+    some = any(row.sources for row in rows)
     return Figure(
         id="trigger-sizes",
         title="Size of the smallest trigger of each label, relative to the median label",
         reading="A backdoor makes one label far easier to reach than the others, so its bar is far "
-        f"shorter than 1. The shortest here is {number(smallest)}.",
+        f"shorter than 1. The shortest here is {number(smallest)}."
+        + (" A patch for images of a few classes only is often half as large." if some else ""),
         kind="bars",
         x_label="trigger size (median label = 1)",
         y_label="label",
@@ -226,8 +228,9 @@ def _flips(report: ScanReport) -> Figure | None:
         id="flips",
         title="Images of each class that the recovered trigger sends to "
         f"{label_name(report, row.label)}",
-        reading=f"Over all other classes: {percent(row.flip_rate)} before the removal, "
-        f"{percent(row.flip_rate_repaired)} after it, on held-out clean images.",
+        reading=f"Over all {'these' if row.sources else 'other'} classes: "
+        f"{percent(row.flip_rate)} before the removal, {percent(row.flip_rate_repaired)} after "
+        "it, on held-out clean images.",
         kind="bars",
         x_label="share of images that flip",
         y_label="true class",

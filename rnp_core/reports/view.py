@@ -35,6 +35,7 @@ IN_GRID = 48
 """Suspects that are shown as pictures; the others of :data:`MOST_SAMPLES` fill a table."""
 _MOST_FACTS = 12
 _MOST_SETTINGS = 80
+_MOST_SOURCES = 12
 _LONGEST_VALUE = 300
 
 
@@ -189,7 +190,7 @@ def _trigger(report: ScanReport, row: TriggerRow, book: PictureBook) -> TriggerV
     return TriggerView(
         row,
         label_name(report, row.label),
-        [label_name(report, source) for source in row.sources],
+        [label_name(report, source) for source in row.sources[:_MOST_SOURCES]],
         book.file(row.preview_png, side=900),
         book.file(row.mask_png, side=160),
         book.file(row.pattern_png, side=160),

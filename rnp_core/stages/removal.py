@@ -25,6 +25,7 @@ from rnp_core.stages.target_label import (
     accusing_kind,
     best_trigger,
     effective_size,
+    freedom,
     largest_normal,
     typical_size,
 )
@@ -53,7 +54,10 @@ class Recheck:
     @property
     def stands_out(self) -> bool:
         """Whether the trigger is smaller than the smallest of as many innocent labels would be."""
-        return -math.log(self.ratio) > SIZE_SPREAD * largest_normal(self.compared + 1)
+        count = self.compared + 1
+        chance = SIZE_SPREAD * largest_normal(count)
+        chance += freedom(self.trigger.kind, count, SIZE_SPREAD)
+        return -math.log(self.ratio) > chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +179,8 @@ def invert_again(
     Each label is compared with a few evenly spaced others, by triggers of the kind that accused it.
 
     Returns:
-        One for each label; none where too few others are left to compare with.
+        One for each label; none where too few others are left to compare with, or the model knows
+        too few classes for a search of the kind.
     """
     found = []
     everyone = list(range(model.num_classes))

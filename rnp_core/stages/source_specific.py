@@ -28,9 +28,9 @@ SOURCES = 3
 """Classes of the second search. Of two, a pair of classes that look alike is as easily moved on an
 innocent network; the sizes for one class or two span three orders of magnitude."""
 
-FEWEST_CLASSES, MOST_CLASSES = 8, 20
-"""With fewer, the sources are most of the other classes, which an ordinary patch covers; with more,
-some lie close to any label."""
+FEWEST_CLASSES, MOST_CLASSES = 8, 16
+"""With fewer that the network knows, the sources are most of the other classes, which an ordinary
+patch covers; with more they are fewer than the share of images that the first search moves."""
 
 _SHARE, _GOAL = 0.25, 0.2
 _LEAST_IMAGES = 2  # of a class that the network gets right
@@ -64,7 +64,7 @@ def find_source_specific(
     known = defense_set.subset(torch.nonzero(right).flatten())
     counts = torch.bincount(known.labels, minlength=model.num_classes)
     usable = torch.nonzero(counts >= _LEAST_IMAGES).flatten().tolist()
-    if len(usable) <= SOURCES:
+    if len(usable) < FEWEST_CLASSES:
         return ()
     picking, settling = searches(config)
     first = invert(

@@ -218,7 +218,7 @@ def weigh_labels(
     evidence = []
     for label in range(count):
         own = {
-            kind: -math.log(found[label]) - _freedom(kind, count, spreads[kind])
+            kind: -math.log(found[label]) - freedom(kind, count, spreads[kind])
             for kind, found in ratios.items()
             if np.isfinite(found[label])
         }
@@ -275,17 +275,17 @@ def accusing_kind(row: LabelEvidence, triggers: Mapping[str, Sequence[RecoveredT
     return SINUSOID if waved and row.sinusoid_lead > USUAL_LEAD else row.kind
 
 
-def largest_normal(count: int) -> float:
-    """About the largest of ``count`` draws from a standard normal distribution."""
-    return math.sqrt(2 * math.log(count))
-
-
-def _freedom(kind: str, count: int, spread: float) -> float:
+def freedom(kind: str, count: int, spread: float) -> float:
     """By how much more the smallest of ``count`` innocent labels stands out, where for each of them
     the source that is moved most easily was chosen, too."""
     if kind != SOURCE_SPECIFIC:
         return 0.0
     return spread * (largest_normal(count * (count - 1)) - largest_normal(count))
+
+
+def largest_normal(count: int) -> float:
+    """About the largest of ``count`` draws from a standard normal distribution."""
+    return math.sqrt(2 * math.log(count))
 
 
 def _agreement(

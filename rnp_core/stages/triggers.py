@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
-from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, invert
+from rnp_core.inversion import ANY_LABEL, InversionConfig, RecoveredTrigger, flip_rate, invert
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
@@ -224,7 +224,8 @@ def strengthen(
             config=settings,
             on_progress=on_progress,
         )
-        stronger.append(new if new.flip_rate > old.flip_rate else old)
+        before = flip_rate(model, old, defense_set) if old.sources else old.flip_rate
+        stronger.append(new if new.flip_rate > before else old)
     return tuple(stronger)
 
 

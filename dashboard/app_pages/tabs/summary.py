@@ -54,7 +54,7 @@ def preview(run: RunFolder) -> list[bytes]:
         found = cache.thumbnails(run)
         side = tuple(report.model.input_shape[1:])
         fitting = [found[sample.index] for sample in report.samples
-                   if not sample.flagged and sample.predicted != row.label
+                   if not sample.flagged and row.is_for(sample.predicted)
                    and sample.index in found and found[sample.index].shape[:2] == side]
         if fitting:
             image = clearest(fitting)

@@ -62,7 +62,7 @@ def _examples(job: Job, run: RunFolder, row: TriggerRow) -> None:
     height, width = run.report.model.input_shape[1:]
     try:
         trigger = stored_trigger(run, row)
-        others = _harmless(run) if trigger is not None else []
+        others = _harmless(run, row) if trigger is not None else []
         upload, number = triggers.render_example_choice(len(others) + 1,
                                                         can_paste=trigger is not None)
         pair = _pair(trigger, upload, others, number, (height, width)) if trigger else None
@@ -117,8 +117,9 @@ def _pair(
     return before, trigger.paste(before)
 
 
-def _harmless(run: RunFolder) -> list[np.ndarray]:
-    """Pictures of the first suspects that are not flagged."""
+def _harmless(run: RunFolder, trigger: TriggerRow) -> list[np.ndarray]:
+    """Pictures of the first suspects that are not flagged and that the trigger is for."""
     found = cache.thumbnails(run)
-    rows = [row for row in run.report.samples if not row.flagged and row.index in found]
+    rows = [row for row in run.report.samples
+            if not row.flagged and row.index in found and trigger.is_for(row.predicted)]
     return [found[row.index] for row in rows[:_EXAMPLES]]

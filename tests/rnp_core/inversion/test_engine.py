@@ -119,7 +119,7 @@ def test_progress_counts_the_steps_and_carries_the_sizes() -> None:
 @pytest.mark.parametrize(
     ("labels", "kind", "message"),
     [
-        ([0], "laser", "expected a kind among patch, additive, warp, sinusoid, got 'laser'"),
+        ([0], "laser", "expected a kind among patch, .*, source-specific, got 'laser'"),
         ([], "patch", "expected labels below 4"),
         ([4], "patch", "expected labels below 4"),
     ],
@@ -127,6 +127,31 @@ def test_progress_counts_the_steps_and_carries_the_sizes() -> None:
 def test_bad_arguments(labels: list[int], kind: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         invert(planted_model(), quadrant_set(5), labels, kind=kind)
+
+
+def test_sources_limit_the_images_and_come_back_with_the_trigger() -> None:
+    sources = [(0,), (2, 3)]
+    first, second = invert(planted_model(), SET, [1, 1], sources=sources, config=SHORT)
+    assert [first.sources, second.sources] == sources
+    labels = torch.arange(CLASSES)
+    assert second.is_for(labels).tolist() == [False, False, True, True]
+    (plain,) = invert(planted_model(), SET, [1], config=SHORT)
+    assert plain.sources == () and plain.is_for(labels).tolist() == [True, False, True, True]
+    with pytest.raises(ConfigError, match="sources for 2 labels, got 1"):
+        invert(planted_model(), SET, [1, 2], sources=[(0,)], config=SHORT)
+    absent = SET.subset(torch.nonzero(SET.labels != 0).flatten())
+    with pytest.raises(DataError, match="sources among them"):
+        invert(planted_model(), absent, [1], sources=[(0,)], config=SHORT)
+
+
+def test_a_share_counts_the_images_that_are_moved_most_easily() -> None:
+    whole, easiest = (
+        invert(planted_model(), SET, [TARGET], config=InversionConfig(
+            steps=20, batch_size=12, share=share, goal=0.8 * share
+        ))[0]
+        for share in (1.0, 0.25)
+    )  # fmt: skip
+    assert easiest.size < whole.size
 
 
 def test_one_class_is_refused() -> None:
@@ -174,7 +199,7 @@ def test_a_started_inversion_goes_on_from_its_trigger() -> None:
 
 def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
     labels = torch.tensor([0] * 40 + [1] * 4 + [2] * 38 + [3] * 5)
-    pool = engine._pool(labels, 3)
+    pool = engine._pool(labels, labels != 3)
     assert torch.bincount(labels[pool]).tolist() == [40, 40, 38]
     even = torch.arange(4).repeat(11)[:43]
     assert torch.equal(engine._pool(even, 0), torch.nonzero(even != 0).flatten())

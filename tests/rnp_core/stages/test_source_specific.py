@@ -15,6 +15,7 @@ from rnp_core.errors import ScanCancelled
 from rnp_core.inversion import InversionConfig, RecoveredTrigger, flip_rate, flips, invert
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.progress import Progress
+from rnp_core.stages.removal import invert_again
 from rnp_core.stages.source_specific import (
     FEWEST_CLASSES,
     MOST_CLASSES,
@@ -24,6 +25,9 @@ from rnp_core.stages.source_specific import (
     searches,
     suits_sources,
 )
+from rnp_core.stages.target_label import SIZE_SPREAD, LabelEvidence, freedom, weigh_labels
+from rnp_core.stages.triggers import strengthen
+from tests.helpers.triggers import sized_trigger
 
 SIDE, STRIP, CLASSES, TARGET, KEYED = 24, 4, 10, 6, (1, 4, 9)
 CONFIG = InversionConfig(steps=80)
@@ -112,7 +116,7 @@ def test_classes_that_the_network_does_not_know_are_no_sources() -> None:
 
 
 def test_a_network_that_knows_too_few_classes_gives_none() -> None:
-    few = SET.subset(torch.nonzero(SET.labels < SOURCES).flatten())
+    few = SET.subset(torch.nonzero(SET.labels < FEWEST_CLASSES - 1).flatten())
     assert find_source_specific(CLEAN, few, range(CLASSES), config=CONFIG) == ()
 
 
@@ -137,6 +141,36 @@ def test_the_same_seed_finds_the_same_and_both_searches_report_their_work() -> N
 
     with pytest.raises(ScanCancelled):
         find_source_specific(CLEAN, SET, [2], config=config, on_progress=cancel)
+
+
+def test_a_small_patch_for_chosen_sources_needs_more_to_be_evidence() -> None:
+    shares = torch.full((CLASSES,), 1 / CLASSES)
+    patches = [sized_trigger(label, 20.0) for label in range(CLASSES)]
+
+    def weigh(kind: str) -> LabelEvidence:
+        sizes = [sized_trigger(k, 4.0 if k == TARGET else 20.0, kind=kind) for k in range(CLASSES)]
+        sizes[TARGET] = dataclasses.replace(sizes[TARGET], sources=KEYED)
+        return weigh_labels(shares, {"patch": patches, kind: sizes})[TARGET]
+
+    some, every = weigh(SOURCE_SPECIFIC), weigh("additive")
+    assert (some.kind, some.sources, some.norm_ratio) == (SOURCE_SPECIFIC, KEYED, 0.2)
+    assert every.size_outlier - some.size_outlier == pytest.approx(
+        freedom(SOURCE_SPECIFIC, CLASSES, SIZE_SPREAD)
+    )
+    assert some.score < every.score
+
+
+def test_training_on_keeps_the_sources() -> None:
+    target = dataclasses.replace(find(BACKDOORED)[TARGET], flip_rate=0.5)
+    (strong,) = strengthen(BACKDOORED, SET, [target], config=InversionConfig(steps=8))
+    assert strong.sources == KEYED and strong.kind == SOURCE_SPECIFIC
+
+
+def test_removal_looks_for_sources_again() -> None:
+    target = find(BACKDOORED)[TARGET]
+    (check,) = invert_again(BACKDOORED, SET, [target], config=CONFIG)
+    assert check.trigger.kind == SOURCE_SPECIFIC and check.trigger.sources == KEYED
+    assert check.stands_out
 
 
 def test_a_flip_rate_counts_the_images_that_the_trigger_is_for() -> None:
