@@ -27,7 +27,7 @@ from rnp_core import report as r
 from tests.dashboard.conftest import Page
 from tests.dashboard.folders import make_report, write_folder
 from tests.dashboard.homes import add_scan, begin, fail
-from tests.helpers.hostile_report import HOSTILE_NAMES
+from tests.helpers.hostile_report import HOSTILE_NAMES, HOSTILE_SOURCES
 
 
 def words(test: AppTest) -> str:
@@ -483,6 +483,8 @@ def test_hostile_names_are_text(page: Page, engine: JobEngine, tmp_path: Path) -
         samples=[dataclasses.replace(row, id=names[i % 6])
                  for i, row in enumerate(report.samples)],
         verdict_reason=" ".join(names),
+        triggers=[dataclasses.replace(row, sources=HOSTILE_SOURCES) for row in report.triggers],
+        labels=[dataclasses.replace(row, sources=HOSTILE_SOURCES) for row in report.labels],
         curves=dataclasses.replace(report.curves, filter_masks=masks),
         pruned_filters=[],
     )

@@ -13,7 +13,7 @@ import pytest
 from dashboard import text
 from dashboard.requests import command
 from rnp_core import RnpError, ScanRequest, cli
-from tests.helpers.hostile_report import HOSTILE_NAMES
+from tests.helpers.hostile_report import HOSTILE_NAMES, HOSTILE_SOURCES
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
@@ -23,6 +23,13 @@ def test_untrusted_text_is_taken_literally(name: str) -> None:
     assert "\n" not in shown and len(shown) <= 700
     chart = text.chart_text(name)
     assert "<" not in chart and ">" not in chart
+
+
+def test_of_many_labels_the_first_are_named() -> None:
+    assert text.label_names([0, 1], ["stop", "1"]) == "0 (stop), 1"
+    assert text.label_names(HOSTILE_SOURCES, ["stop"], most=3) == (
+        "0 (stop), 1, any other class and others"
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ HOSTILE_NAMES = (
 )
 
 
+HOSTILE_SOURCES = [0, 1, -1, -7, 10**12, *range(50_000)]
+"""Classes that a trigger is said to be for; few of them exist."""
+
+
 def picture(side: int = 8) -> bytes:
     """A small PNG."""
     stream = io.BytesIO()
@@ -106,11 +110,11 @@ def hostile_report() -> r.ScanReport:
         ],
         suspected_target_labels=list(range(len(names))),
         labels=[
-            r.LabelRow(i, name, 0.1, 4.0, 0.2 + i, 5.0, 0.9, 1.1, name)
+            r.LabelRow(i, name, 0.1, 4.0, 0.2 + i, 5.0, 0.9, 1.1, name, sources=HOSTILE_SOURCES)
             for i, name in enumerate(names)
         ],
         triggers=[
-            dataclasses.replace(report.triggers[0], label=i, kind=name)
+            dataclasses.replace(report.triggers[0], label=i, kind=name, sources=HOSTILE_SOURCES)
             for i, name in enumerate(names)
         ],
         pruned_filters=[r.FilterRow(name, 0, 0.0, 1.0) for name in names],

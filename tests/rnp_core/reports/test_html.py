@@ -91,6 +91,18 @@ def test_findings_carry_their_rule_and_advice(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("still")
+def test_a_trigger_names_the_classes_that_it_is_for(tmp_path: Path) -> None:
+    report = example_report()
+    some = dataclasses.replace(report.triggers[0], kind="source-specific", sources=[0])
+    plain, named = (
+        Elements(html(tmp_path / name, dataclasses.replace(report, triggers=[row]))).text
+        for name, row in (("plain", report.triggers[0]), ("some", some))
+    )
+    assert "of other classes to the label" in plain
+    assert "images of the classes 0 to the label" in " ".join(named.split())
+
+
+@pytest.mark.usefixtures("still")
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     found = Elements(html(tmp_path, hostile_report()))
     assert "<script>alert(1)</script>" in found.text
