@@ -202,7 +202,7 @@ def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
     pool = engine._pool(labels, labels != 3)
     assert torch.bincount(labels[pool]).tolist() == [40, 40, 38]
     even = torch.arange(4).repeat(11)[:43]
-    assert torch.equal(engine._pool(even, 0), torch.nonzero(even != 0).flatten())
+    assert torch.equal(engine._pool(even, even != 0), torch.nonzero(even != 0).flatten())
 
 
 def test_an_unchecked_trigger_is_the_same_but_for_its_flip_rate() -> None:
