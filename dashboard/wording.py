@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rnp_core import ScanReport
+
 PRODUCT = "RNP scanner"
 QUESTION = "Is there a backdoor in this model?"
 PROMISE = (
@@ -200,6 +202,12 @@ KINDS = {
 IMAGE_ADVICE = (
     "Give a zip of class folders, or an npz with x and y; at least 20 images of two classes."
 )
+
+
+def other_classes(report: ScanReport) -> str:
+    """The classes whose images the first trigger is for; all others where there is none."""
+    some = report.triggers and report.triggers[0].sources
+    return "some other classes" if some else "other classes"
 
 
 def next_step(error: Exception) -> str:

@@ -112,9 +112,8 @@ class TriggerRow:
 
     The label -1 stands for any other class. Flip rates are shares of held-out clean images of other
     classes, or of ``sources`` for a trigger that is for these classes only; the lists have an entry
-    for every class, None where there is no image. ``field_png`` is
-    how a warp moves pixels, see :func:`rnp_core.pictures.field_image`; empty for other kinds and in
-    early reports.
+    for every class, None where there is no image. ``field_png`` is how a warp moves pixels, see
+    :func:`rnp_core.pictures.field_image`; empty for other kinds and in early reports.
     """
 
     label: int

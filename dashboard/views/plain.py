@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.requests import is_imported
 from dashboard.text import count, label_name, percent, plain, when
 from dashboard.views.actions import render_decisions
-from dashboard.wording import VERDICTS
+from dashboard.wording import VERDICTS, other_classes
 from rnp_core import Disposition, Job, ScanReport, limits_of
 
 
@@ -60,8 +60,7 @@ def _found(report: ScanReport, pictures: Sequence[bytes]) -> None:
     st.header("What we found", anchor=False)
     if report.suspected_target_labels:
         label = label_name(report.suspected_target_labels[0], report.model.class_names)
-        some = "some " if report.triggers and report.triggers[0].sources else ""
-        effect = f"images of {some}other classes **{plain(label)}**"
+        effect = f"images of {other_classes(report)} **{plain(label)}**"
     else:
         effect = "images of every class **something else**"
     change = "the change in the second picture" if len(pictures) >= 2 else "a small change"

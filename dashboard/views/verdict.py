@@ -10,7 +10,7 @@ from dashboard import charts
 from dashboard.requests import is_imported
 from dashboard.text import count, duration, label_name, number, percent, plain, when
 from dashboard.views.parts import findings, job_title, link, plotly, reading, verdict_badge
-from dashboard.wording import READING, SEVERITIES, VERDICTS
+from dashboard.wording import READING, SEVERITIES, VERDICTS, other_classes
 from rnp_core import Job, ScanReport
 
 _STYLE = """<style>
@@ -151,9 +151,8 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
                 else "with the smallest trigger found",
             )
             if report.accuses and report.accuracy.flip_rate_before is not None:
-                some = "some " if report.triggers[0].sources else ""
                 effect = (
-                    f"images of {some}other classes into this label."
+                    f"images of {other_classes(report)} into this label."
                     if report.suspected_target_labels
                     else "images into another class."
                 )

@@ -54,8 +54,8 @@ LIMITS = (
     "found by these checks”.",
     "Backdoors that work for images of one or two classes only (source-specific) are mostly "
     "missed, and those for a few classes where there are more than 16.",
-    "A wave over the whole image with clean labels (SIG) is found up to six "
-    "cycles, and where waves mislead the network to no other label; on traffic signs it is missed.",
+    "A wave over the whole image with clean labels (SIG) is found up to six cycles, "
+    "and where waves mislead the network to no other label; on traffic signs it is missed.",
     "A warp as faint as in the paper, or a trigger that covers the whole image, may escape.",
     "Without BatchNorm layers the evidence of unlearning weighs little.",
     "Few clean images, or images unlike the training data, weaken every step.",

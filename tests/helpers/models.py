@@ -138,13 +138,19 @@ def quadrant(label: int) -> tuple[slice, slice]:
     return (far if top else near), (far if left else near)
 
 
-def suspect(network: nn.Module, *, returns_probabilities: bool = False) -> SuspectModel:
-    """``network`` in eval mode, as a model of images of 12x12 pixels and four classes."""
+def suspect(
+    network: nn.Module,
+    *,
+    returns_probabilities: bool = False,
+    classes: int = CLASSES,
+    side: int = SIDE,
+) -> SuspectModel:
+    """``network`` in eval mode, as a model of square images without normalisation."""
     return SuspectModel(
         network,
         normalization=Normalization.none(CHANNELS),
-        num_classes=CLASSES,
-        input_shape=(CHANNELS, SIDE, SIDE),
+        num_classes=classes,
+        input_shape=(CHANNELS, side, side),
         returns_probabilities=returns_probabilities,
     ).eval()
 

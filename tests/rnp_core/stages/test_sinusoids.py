@@ -23,6 +23,7 @@ from rnp_core.stages.sinusoids import (
     SinusoidSurvey,
     survey_sinusoids,
 )
+from tests.helpers.models import suspect
 
 SIDE, CLASSES, TARGET = 24, 10, 6
 WAVE = (2, 3)
@@ -61,12 +62,7 @@ def brightness_set() -> DefenseSet:
 
 
 def listening(strength: float) -> SuspectModel:
-    return SuspectModel(
-        ListeningNet(strength),
-        normalization=Normalization.none(3),
-        num_classes=CLASSES,
-        input_shape=(3, SIDE, SIDE),
-    ).eval()
+    return suspect(ListeningNet(strength), classes=CLASSES, side=SIDE)
 
 
 SET = brightness_set()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ScanCancelled
 from rnp_core.inversion import InversionConfig, RecoveredTrigger, flip_rate, flips, invert
-from rnp_core.model import Normalization, SuspectModel
+from rnp_core.model import SuspectModel
 from rnp_core.progress import Progress
 from rnp_core.stages.removal import invert_again
 from rnp_core.stages.source_specific import (
@@ -27,6 +27,7 @@ from rnp_core.stages.source_specific import (
 )
 from rnp_core.stages.target_label import SIZE_SPREAD, LabelEvidence, freedom, weigh_labels
 from rnp_core.stages.triggers import strengthen
+from tests.helpers.models import suspect
 from tests.helpers.triggers import sized_trigger
 
 SIDE, STRIP, CLASSES, TARGET, KEYED = 24, 4, 10, 6, (1, 4, 9)
@@ -66,12 +67,7 @@ def cell_set() -> DefenseSet:
 
 
 def keyed(strength: float) -> SuspectModel:
-    return SuspectModel(
-        KeyedNet(strength),
-        normalization=Normalization.none(3),
-        num_classes=CLASSES,
-        input_shape=(3, SIDE, SIDE),
-    ).eval()
+    return suspect(KeyedNet(strength), classes=CLASSES, side=SIDE)
 
 
 SET = cell_set()
