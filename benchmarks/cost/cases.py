@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.cost.networks import NETWORKS
+
+Learned = Literal["nothing", "clean", "backdoor"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Case:
         classes, clean, suspects: how many classes, clean images and suspect images.
         threads: of the processor.
         precision: as in :class:`rnp_core.config.ScanConfig`.
-        backdoored: whether the network is trained with a backdoor.
+        learned: what the network was trained on: nothing, clean images, or a backdoor too.
         brief: a few steps of every search only.
     """
 
@@ -25,7 +28,7 @@ class Case:
     suspects: int = 0
     threads: int = 2
     precision: str = "auto"
-    backdoored: bool = False
+    learned: Learned = "nothing"
     brief: bool = False
 
     @property
@@ -33,13 +36,13 @@ class Case:
         """The case in one word."""
         parts = [self.network, f"{self.classes}c", f"{self.clean}i", f"{self.suspects}s"]
         parts += [f"{self.threads}t", self.precision]
-        parts += [name for name in ("backdoored", "brief") if getattr(self, name)]
+        parts += [self.learned] * (self.learned != "nothing") + ["brief"] * self.brief
         return "-".join(parts)
 
     @property
     def is_counted(self) -> bool:
         """Whether its multiply-adds are counted, which takes a scan of its own."""
-        return self == Case(self.network, backdoored=self.backdoored)
+        return self == Case(self.network, learned=self.learned)
 
 
 CASES: tuple[Case, ...] = (
@@ -47,9 +50,10 @@ CASES: tuple[Case, ...] = (
     *(Case(network, precision="float32") for network in ("wrn16-1", "resnet18")),
     *(Case("wrn16-1", classes=count) for count in (43, 200, 1000)),
     *(Case("resnet18", classes=count) for count in (43, 200, 1000)),
-    *(Case("resnet18", clean=count) for count in (50, 2000)),
-    *(Case("resnet18", suspects=count, backdoored=True) for count in (1000, 10000)),
+    *(Case(network, clean=count) for network in ("wrn16-1", "resnet18") for count in (50, 2000)),
+    *(Case("resnet18", suspects=count, learned="backdoor") for count in (1000, 10000)),
     *(Case(network, threads=1) for network in ("wrn16-1", "resnet18")),
-    *(Case(network, backdoored=True) for network in ("wrn16-1", "resnet18")),
+    *(Case(network, learned="clean") for network in ("wrn16-1", "resnet18")),
+    *(Case(network, learned="backdoor") for network in ("wrn16-1", "resnet18")),
     Case("resnet50-224", brief=True),
 )

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="rnp benchmark cost",
         description="What a scan costs: seconds, memory and multiply-adds, and the same work the "
-        "plain way.",
+        "plain way. Rows of other cases in the output folder are kept.",
     )
     parser.add_argument("--only", default="*", help="names of cases, with * and ?, by comma")
     parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
@@ -30,15 +30,16 @@ def main(arguments: Sequence[str]) -> int:
     cases = [c for c in CASES if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
     if not cases:
         parser.error(f"expected cases among {', '.join(case.name for case in CASES)}")
-    rows = []
     options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "cost.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     for number, case in enumerate(cases, start=1):
         print(f"[{number}/{len(cases)}] {case.name}", flush=True)
         facts = describe_environment(threads=case.threads, device=options.device)
         row = measure(case, runs=options.runs, device=options.device)
+        rows = [kept for kept in rows if kept["case"] != case.name]
         rows.append({**row, "environment": facts})
-        found = {"rows": rows}
-        (options.out / "cost.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
         text = f"{table(rows)}\n{stage_table(rows)}"
         (options.out / "cost.md").write_text(text, encoding="utf-8")
     print("\n" + text)

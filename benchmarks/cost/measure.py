@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.cost.cases import Case
 from benchmarks.cost.meter import StageMeter
 from benchmarks.cost.networks import (
-    backdoored_network,
     fitted_network,
     prototype_images,
+    trained_network,
     with_square,
 )
 from benchmarks.cost.yardsticks import matrix_rate, plain_ways
@@ -39,20 +39,19 @@ _FEW = 4
 def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, Any]:
     """Scan as the case says; seconds and memory by stage, or multiply-adds, which slow it down."""
     torch.set_num_threads(case.threads)
-    prepare = backdoored_network if case.backdoored else fitted_network
-    model = prepare(case.network, case.classes).to(choose_device(device))
+    model = _network(case).to(choose_device(device))
     size = model.input_shape[-1]
     clean = DefenseSet(*prototype_images(case.classes, size, max(case.clean, case.classes), seed=3))
     suspects = None
     if case.suspects:
         images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
-        if case.backdoored:
+        if case.learned == "backdoor":
             with_square(images[::2])
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
     config = dataclasses.replace(preset_config("standard"), precision=case.precision)
     if case.brief:
         config = _few_steps(config)
-    if not case.backdoored:
+    if case.learned == "nothing":
         one_label = dataclasses.replace(config.weights, universal_bias=-100)
         config = dataclasses.replace(
             config, suspicious_score=1e-9, backdoored_score=1 - 1e-9, weights=one_label
@@ -83,6 +82,12 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
         "precision": result.report.environment["precision"],
         "peak_mib": peak_memory(),
     }
+
+
+def _network(case: Case) -> SuspectModel:
+    if case.learned == "nothing":
+        return fitted_network(case.network, case.classes)
+    return trained_network(case.network, case.classes, backdoor=case.learned == "backdoor")
 
 
 def _few_steps(config: ScanConfig) -> ScanConfig:

@@ -79,8 +79,9 @@ def fitted_network(name: str, classes: int) -> SuspectModel:
     )
 
 
-def backdoored_network(name: str, classes: int) -> SuspectModel:
-    """A network trained until it tells the prototypes apart and sends a white square to class 0.
+def trained_network(name: str, classes: int, *, backdoor: bool) -> SuspectModel:
+    """A network trained until it tells the prototypes apart and, with a backdoor, sends a white
+    square to class 0.
 
     Raises:
         RuntimeError: when it does not learn that in :data:`_TRAINED_STEPS`.
@@ -92,8 +93,9 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
     clean = DefenseSet(*prototype_images(classes, size, 512, seed=2))
     for step in range(_TRAINED_STEPS):
         images, labels = prototype_images(classes, size, 64, seed=100 + step)
-        with_square(images[:16])
-        labels[:16] = 0
+        if backdoor:
+            with_square(images[:16])
+            labels[:16] = 0
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
@@ -105,7 +107,7 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
             settled = with_clean_statistics(model, clean.images)
             if clean_accuracy(settled, clean) > 0.95:
                 return settled
-    raise RuntimeError(f"{name} did not learn the square in {_TRAINED_STEPS} steps")
+    raise RuntimeError(f"{name} did not learn its images in {_TRAINED_STEPS} steps")
 
 
 def with_square(images: Tensor) -> None:

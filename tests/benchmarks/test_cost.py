@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,12 @@ from benchmarks.cost.cases import CASES, Case
 from benchmarks.cost.command import main
 from benchmarks.cost.measure import run_case
 from benchmarks.cost.meter import StageMeter
-from benchmarks.cost.networks import fitted_network, prototype_images, with_square
+from benchmarks.cost.networks import (
+    fitted_network,
+    prototype_images,
+    trained_network,
+    with_square,
+)
 from benchmarks.cost.tables import stage_table, table
 from rnp_core import pipeline
 
@@ -28,7 +35,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def test_every_case_has_a_name_of_its_own() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
-    assert Case("resnet18", backdoored=True).name.endswith("-backdoored")
+    assert Case("resnet18", learned="backdoor").name.endswith("-auto-backdoor")
     assert Case("resnet18", brief=True).name.endswith("-auto-brief")
     assert Case("resnet18").is_counted and not Case("resnet18", classes=43).is_counted
 
@@ -58,6 +65,33 @@ def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "nonsense"])
     assert "expected cases among wrn16-1-10c-500i-0s-2t-auto" in capsys.readouterr().err
+
+
+def test_a_network_learns_images_with_and_without_a_backdoor() -> None:
+    images, labels = prototype_images(4, 32, 40, seed=5)
+    marked = images.clone()
+    with_square(marked)
+    moved = {}
+    for backdoor in (False, True):
+        model = trained_network("wrn16-1", 4, backdoor=backdoor)
+        assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
+        moved[backdoor] = float((model(marked)[labels != 0].argmax(1) == 0).float().mean())
+    assert moved[False] < 0.5 < moved[True]
+
+
+def test_rows_of_other_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "benchmarks.cost.command.measure",
+        lambda case, *, runs, device: row(case=case.name, runs=runs),
+    )
+    for runs, only in ((1, "wrn16-1-10c-500i-0s-?t-auto"), (2, "wrn16-1-10c-500i-0s-1t-auto")):
+        assert main(["--only", only, "--runs", str(runs), "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "cost.json").read_text(encoding="utf-8"))["rows"]
+    assert {(kept["case"], kept["runs"]) for kept in rows} == {
+        ("wrn16-1-10c-500i-0s-2t-auto", 1),
+        ("wrn16-1-10c-500i-0s-1t-auto", 2),
+    }
+    assert (tmp_path / "cost.md").read_text(encoding="utf-8").count("wrn16-1-10c") == 2
 
 
 def test_a_brief_scan_is_measured_by_stage() -> None:
