@@ -94,12 +94,14 @@ def test_findings_carry_their_rule_and_advice(tmp_path: Path) -> None:
 def test_a_trigger_names_the_classes_that_it_is_for(tmp_path: Path) -> None:
     report = example_report()
     some = dataclasses.replace(report.triggers[0], kind="source-specific", sources=[0])
-    plain, named = (
+    many = dataclasses.replace(some, sources=[0] * 15)
+    plain, named, cut = (
         Elements(html(tmp_path / name, dataclasses.replace(report, triggers=[row]))).text
-        for name, row in (("plain", report.triggers[0]), ("some", some))
+        for name, row in (("plain", report.triggers[0]), ("some", some), ("many", many))
     )
     assert "of other classes to the label" in " ".join(plain.split())
     assert "images of the classes 0" in " ".join(named.split())
+    assert "and 3 more to the label" in " ".join(cut.split()) and "more to" not in named
 
 
 @pytest.mark.usefixtures("still")
