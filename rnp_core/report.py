@@ -138,7 +138,7 @@ class TriggerRow:
 class UniversalRow:
     """What a trigger that leads images of every class to any other one says.
 
-    ``norm_ratio`` is its size over the median size of triggers to a single label. Where it accuses
+    ``norm_ratio`` is its size over that of the smallest trigger to a single label. Where it accuses
     the model, its :class:`TriggerRow` has the label -1.
     """
 

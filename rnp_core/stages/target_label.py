@@ -131,9 +131,9 @@ class UniversalEvidence:
     """What a trigger to any other class says.
 
     Attributes:
-        norm_ratio: its effective size / median size of the triggers to one label. On clean models
-            of ten classes it is about 1 or more, of 43 from 0.7: one patch hardly changes the
-            answer to every image.
+        norm_ratio: its effective size / that of the smallest trigger to one label, which leads
+            images of all other classes to another class too, so that a patch far below it has no
+            one label to lead to.
         score: chance that the model has a backdoor whose target depends on the image; [0, 1].
     """
 
@@ -147,23 +147,17 @@ def weigh_universal(
     *,
     weights: ScoreWeights = ScoreWeights(),
 ) -> UniversalEvidence | None:
-    """Compare a trigger to any other class with those to single labels, all of one kind.
-
-    Where these lie further apart than usual, it has to be smaller by as much as the smallest of
-    them.
+    """Compare a trigger to any other class with the smallest to a single label, all of one kind.
 
     Returns:
-        None with triggers for fewer than :data:`COMPARED_AT_LEAST` labels, whose median says
-        little.
+        None with triggers for fewer than :data:`COMPARED_AT_LEAST` labels, the smallest of which
+        says little.
     """
     if len({other.label for other in triggers}) < COMPARED_AT_LEAST:
         return None
     size = effective_size(trigger, min_flip_rate=weights.min_flip_rate)
-    ratio = size / typical_size(triggers)
-    sizes = label_sizes(triggers, min_flip_rate=weights.min_flip_rate)
-    excess = tail_spread(-np.log([*sizes.values()]), SIZE_SPREAD) - SIZE_SPREAD
-    outlier = -math.log(ratio) - excess * largest_normal(len(sizes))
-    logit = weights.universal_bias + weights.universal * outlier
+    ratio = size / min(label_sizes(triggers, min_flip_rate=weights.min_flip_rate).values())
+    logit = weights.universal_bias - weights.universal * math.log(ratio)
     return UniversalEvidence(ratio, 1 / (1 + math.exp(-logit)))
 
 

@@ -155,8 +155,8 @@ def _universal_finding(universal: UniversalEvidence, config: ScanConfig) -> Find
         "critical" if universal.score >= config.backdoored_score else "high",
         "triggers",
         "The model behaves as if its backdoor had a target that depends on the image: one patch, "
-        f"{universal.norm_ratio:.2f} times the size that leads to a single label, changes the "
-        "answer to images of every class.",
+        f"{universal.norm_ratio:.2f} times the smallest that leads to a single label, changes "
+        "the answer to images of every class.",
         {
             "norm_ratio": universal.norm_ratio,
             "score": universal.score,
