@@ -24,6 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", default="*", help="names of cases, with * and ?, by comma")
     parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--no-count", action="store_true", help="count no multiply-adds: that takes further scans"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/cost"))
     options = parser.parse_args(arguments)
     patterns = options.only.split(",")
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     for number, case in enumerate(cases, start=1):
         print(f"[{number}/{len(cases)}] {case.name}", flush=True)
         facts = describe_environment(threads=case.threads, device=options.device)
-        row = measure(case, runs=options.runs, device=options.device)
+        row = measure(case, runs=options.runs, device=options.device, count=not options.no_count)
         rows = [kept for kept in rows if kept["case"] != case.name]
         rows.append({**row, "environment": facts})
         path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")

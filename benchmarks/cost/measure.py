@@ -139,8 +139,12 @@ def in_a_process(case: Case, kind: str, device: str) -> dict[str, Any]:
     return found
 
 
-def measure(case: Case, *, runs: int, device: str) -> dict[str, Any]:
-    """The row of a case; seconds are medians over ``runs``."""
+def measure(case: Case, *, runs: int, device: str, count: bool = True) -> dict[str, Any]:
+    """The row of a case; seconds are medians over ``runs``.
+
+    Args:
+        count: whether to count the multiply-adds of cases that call for it.
+    """
     timed = [in_a_process(case, "time", device) for _ in range(runs)]
     failed = next((run for run in timed if "error" in run), None)
     row: dict[str, Any] = {"case": case.name, **dataclasses.asdict(case), "runs": runs}
@@ -156,6 +160,6 @@ def measure(case: Case, *, runs: int, device: str) -> dict[str, Any]:
         row[name] = max(run[name] for run in timed)
     if not case.brief:
         row |= in_a_process(case, "plain", device)
-    if case.is_counted:
+    if count and case.is_counted:
         row |= in_a_process(case, "count", device)
     return row

@@ -82,7 +82,7 @@ def test_a_network_learns_images_with_and_without_a_backdoor() -> None:
 def test_rows_of_other_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "benchmarks.cost.command.measure",
-        lambda case, *, runs, device: row(case=case.name, runs=runs),
+        lambda case, *, runs, **_settings: row(case=case.name, runs=runs),
     )
     for runs, only in ((1, "wrn16-1-10c-500i-0s-?t-auto"), (2, "wrn16-1-10c-500i-0s-1t-auto")):
         assert main(["--only", only, "--runs", str(runs), "--out", str(tmp_path)]) == 0
