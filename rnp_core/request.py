@@ -11,16 +11,17 @@ from typing import Any
 from rnp_core.errors import ConfigError
 
 PRESETS = {
-    "quick": "About 30 s. Three fifths of the steps: recovered triggers are larger and weaker, and "
+    "quick": "20 to 30 s. Three fifths of the steps: recovered triggers are larger and weaker, and "
     "a faint one may be missed. For a first look; no benchmark measures how much it misses.",
-    "standard": "About 35 s. The one that the measured results rest on; a trigger that takes more "
+    "standard": "20 to 40 s. The one that the measured results rest on; a trigger that takes more "
     "steps than it has is missed.",
-    "thorough": "About 50 s. Twice the steps, for a model in doubt. It gives up time; no benchmark "
+    "thorough": "30 to 60 s. Twice the steps, for a model in doubt. It gives up time; no benchmark "
     "measures how much it finds.",
 }
 """What each preset promises: the time of a demo model (a small network with 12 classes, 600 clean
-images of 32 x 32 pixels) on two cores with fast bfloat16, and what it gives up. Measured, start of
-the process included: 26 and 29 s, 29 to 41 s over the six demo models, and 43 and 52 s."""
+images of 32 x 32 pixels) on two cores with fast bfloat16, and what it gives up. The longer time is
+that of a clean model, on which every search is made. Measured on two kinds of processors, start of
+the process included: 18 to 29 s, 21 to 41 s over the six demo models, and 31 to 58 s."""
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32")

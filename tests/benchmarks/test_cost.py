@@ -67,16 +67,10 @@ def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected cases among wrn16-1-10c-500i-0s-2t-auto" in capsys.readouterr().err
 
 
-def test_a_network_learns_images_with_and_without_a_backdoor() -> None:
+def test_a_network_learns_clean_images() -> None:
+    model = trained_network("wrn16-1", 4, backdoor=False)
     images, labels = prototype_images(4, 32, 40, seed=5)
-    marked = images.clone()
-    with_square(marked)
-    moved = {}
-    for backdoor in (False, True):
-        model = trained_network("wrn16-1", 4, backdoor=backdoor)
-        assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
-        moved[backdoor] = float((model(marked)[labels != 0].argmax(1) == 0).float().mean())
-    assert moved[False] < 0.5 < moved[True]
+    assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
 
 
 def test_rows_of_other_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
