@@ -88,7 +88,7 @@ def trained_network(name: str, classes: int, *, backdoor: bool) -> SuspectModel:
     """
     model = fitted_network(name, classes)
     model.requires_grad_(True).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     size = model.input_shape[-1]
     clean = DefenseSet(*prototype_images(classes, size, 512, seed=2))
     for step in range(_TRAINED_STEPS):
