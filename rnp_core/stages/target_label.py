@@ -153,10 +153,10 @@ def weigh_universal(
         None with triggers for fewer than :data:`COMPARED_AT_LEAST` labels, the smallest of which
         says little.
     """
-    if len({other.label for other in triggers}) < COMPARED_AT_LEAST:
+    sizes = label_sizes(triggers, min_flip_rate=weights.min_flip_rate)
+    if len(sizes) < COMPARED_AT_LEAST:
         return None
-    size = effective_size(trigger, min_flip_rate=weights.min_flip_rate)
-    ratio = size / min(label_sizes(triggers, min_flip_rate=weights.min_flip_rate).values())
+    ratio = effective_size(trigger, min_flip_rate=weights.min_flip_rate) / min(sizes.values())
     logit = weights.universal_bias - weights.universal * math.log(ratio)
     return UniversalEvidence(ratio, 1 / (1 + math.exp(-logit)))
 
