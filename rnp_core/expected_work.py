@@ -29,6 +29,7 @@ _UNLEARN_STEPS = 25  # until a network has forgotten; 13 to 35
 _ACCUSED = 0.4  # chance that a model is accused, as long as nothing is known
 _DOUBTFUL = 0.7  # chance that patches do not accuse it, so that further looks follow
 _PRUNE_CANDIDATES = 7
+_UNTARGETED = 0.5  # of the suspects, which a repaired model is not asked about
 _ATTRIBUTION = (500.0, 150.0)  # of the first map (the library loads), and of each
 
 
@@ -67,7 +68,8 @@ def expected_work(
         "margins": _margins(config, classes, labels),
         "triggers": _triggers(config.invert_stage, classes, labels, batch_norms, share),
         "removal": chance * _removal(config, classes, fit, batch_norms),
-        "samples": FORWARD_WORK * (2 * suspects + min(suspects, COMPARED_MOST)),
+        "samples": FORWARD_WORK
+        * ((2 - chance * _UNTARGETED) * suspects + min(suspects, COMPARED_MOST)),
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
         "report": FORWARD_WORK * (images + (labels + 2) * held_out),
     }

@@ -106,7 +106,8 @@ def evaluate_offered(report: ScanReport, suspects: SuspectSet, name: str) -> Fin
     labels = suspects.labels.tolist()
     before = sum(r.predicted == label for r, label in zip(report.samples, labels, strict=True))
     after = sum(
-        r.predicted_repaired == label for r, label in zip(report.samples, labels, strict=True)
+        (r.predicted_repaired if r.changed_by_repair else r.predicted) == label
+        for r, label in zip(report.samples, labels, strict=True)
     )
     count = len(labels)
     return Finding(

@@ -263,7 +263,9 @@ def _scan(
         log, suspect, recovered, fit, judgement, labels, search, config, on_progress
     )
     repaired = removal.model if removal and removal.changed else None
-    scores = _triage(log, suspect, repaired, unlearned, suspects, fit, held_out, config)
+    scores = _triage(
+        log, suspect, repaired, unlearned, suspects, fit, held_out, judgement, config
+    )
 
     pictures: dict[str, bytes] = {}
     strong = removal.strong if removal else ()
@@ -443,11 +445,13 @@ def _triage(
     suspects: SuspectSet | None,
     fit: DefenseSet,
     held_out: DefenseSet,
+    judgement: Judgement,
     config: ScanConfig,
 ) -> SampleScores | None:
     if suspects is None:
         log.skip("samples", "no suspect images given")
         return None
+    any_label = judgement.target_depends_on_image
     return log.run(
         "samples",
         lambda: score_samples(
@@ -455,6 +459,7 @@ def _triage(
             repaired,
             suspects,
             held_out,
+            labels=() if any_label else judgement.suspected_target_labels,
             unlearned=with_clean_statistics(unlearned.model, fit.images) if unlearned else None,
             max_fpr=config.max_sample_fpr,
         ),

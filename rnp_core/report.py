@@ -174,15 +174,20 @@ class AccuracyFacts:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """Triage of one suspect image, in input order."""
+    """Triage of one suspect image, in input order; None where a model was not asked about it."""
 
     index: int
     id: str
     predicted: int
-    predicted_repaired: int
+    predicted_repaired: int | None
     suspicion_score: float
     flagged: bool
     predicted_unlearned: int | None = None
+
+    @property
+    def changed_by_repair(self) -> bool:
+        """Whether the repaired model is known to give another answer."""
+        return self.predicted_repaired not in (None, self.predicted)
 
 
 @dataclass(frozen=True)

@@ -188,22 +188,27 @@ def sample_rows(suspects: SuspectSet | None, scores: SampleScores | None) -> lis
     """One row per suspect, in input order."""
     if suspects is None or scores is None:
         return []
-    unlearned = [None] * len(suspects.ids)
+    repaired = _asked(scores.predicted_repaired)
+    unlearned: list[int | None] = [None] * len(suspects.ids)
     if scores.predicted_unlearned is not None:
-        found = scores.predicted_unlearned.tolist()
-        unlearned = [None if label < 0 else label for label in found]
+        unlearned = _asked(scores.predicted_unlearned)
     return [
         SampleRow(
             index=index,
             id=name,
             predicted=int(scores.predicted[index]),
             predicted_unlearned=unlearned[index],
-            predicted_repaired=int(scores.predicted_repaired[index]),
+            predicted_repaired=repaired[index],
             suspicion_score=float(scores.suspicion_score[index]),
             flagged=bool(scores.flagged[index]),
         )
         for index, name in enumerate(suspects.ids)
     ]
+
+
+def _asked(predicted: Tensor) -> list[int | None]:
+    """Classes, None for images that a model was not asked about."""
+    return [None if label < 0 else label for label in predicted.tolist()]
 
 
 def thumbnails(

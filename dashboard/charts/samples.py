@@ -110,9 +110,11 @@ def sample_table(report: ScanReport, found: Triage) -> pd.DataFrame:
         "threshold": found.threshold,
         "flagged": [row.flagged for row in rows],
         "predicted": [label_name(row.predicted, names) for row in rows],
-        "predicted by unlearned": [
-            "" if row.predicted_unlearned is None else label_name(row.predicted_unlearned, names)
-            for row in rows
-        ],
-        "predicted by repaired": [label_name(row.predicted_repaired, names) for row in rows],
+        "predicted by unlearned": [_asked(row.predicted_unlearned, names) for row in rows],
+        "predicted by repaired": [_asked(row.predicted_repaired, names) for row in rows],
     })
+
+
+def _asked(label: int | None, names: list[str]) -> str:
+    """Empty where the model was not asked about the image."""
+    return "" if label is None else label_name(label, names)

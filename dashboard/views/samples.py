@@ -74,7 +74,7 @@ def render_filter(
         "not flagged": lambda row: not row.flagged,
     }
     if report.was_repaired:
-        keep["changed"] = lambda row: row.predicted != row.predicted_repaired
+        keep["changed"] = lambda row: row.changed_by_repair
     with st.container(horizontal=True, vertical_alignment="bottom"):
         which = st.segmented_control(
             "Show", list(keep), default="all", required=True, key="which", on_change=on_change,
@@ -161,7 +161,7 @@ def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> 
                     st.markdown(f"**{shown}**")
         if not repaired:
             st.markdown("Nothing was removed from this model, so there is no repaired one.")
-        elif row.predicted != row.predicted_repaired:
+        elif row.changed_by_repair:
             st.markdown(":material/arrow_forward: The repair changes the answer.")
 
 

@@ -1,13 +1,14 @@
 """Triage of suspect images: what the repaired model no longer believes.
 
-A poisoned image owes its prediction to the backdoor, so the repaired model takes it back; a clean
-image keeps its class in both. Where nothing was repaired, the unlearned model stands in: it has
-forgotten the clean images and not the backdoor (RNP, section 4.4), so that a poisoned image keeps
-its class.
+A poisoned image owes its prediction to the backdoor, so it is predicted as a target label, and the
+repaired model takes that back; a clean image keeps its class in both. Where nothing was repaired,
+the unlearned model stands in: it has forgotten the clean images and not the backdoor (RNP, section
+4.4), so that a poisoned image keeps its class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ from rnp_core.metrics import clean_threshold, predict, predict_probabilities
 from rnp_core.model import SuspectModel
 
 COMPARED_MOST = 1000
-"""Suspects that the unlearned model looks at where only people read its answers."""
+"""Suspects that a model looks at where only people read its answers."""
 
 Basis = Literal["repaired", "unlearned"]
 
@@ -32,7 +33,9 @@ class SampleScores:
 
     Attributes:
         predicted: ``(N,)`` class by the original model.
-        predicted_repaired: ``(N,)`` class by the repaired model; by the original without one.
+        predicted_repaired: ``(N,)`` class by the repaired model, by the original without one; -1
+            for images that are not predicted as a target label, where these and those that are
+            come to more than :data:`COMPARED_MOST`.
         predicted_unlearned: ``(N,)`` class by the unlearned model, -1 for images beyond the
             :data:`COMPARED_MOST` most suspicious where a repaired model gives the scores; None
             without an unlearned model.
@@ -61,6 +64,7 @@ def score_samples(
     suspects: SuspectSet,
     clean: DefenseSet,
     *,
+    labels: Sequence[int] = (),
     unlearned: SuspectModel | None = None,
     max_fpr: float = 0.01,
     min_threshold: float = 0.05,
@@ -68,10 +72,12 @@ def score_samples(
     """Score suspects by the probability of the predicted class ``c`` in another model.
 
     With a repaired model the score is what the repair took away, ``p(c | x) - p_repaired(c | x)``
-    cut at 0. Without one it is what unlearning left, ``p_unlearned(c | x)``, which is weaker.
+    cut at 0, and 0 where ``c`` is no target label. Without one it is what unlearning left,
+    ``p_unlearned(c | x)``, which is weaker.
 
     Args:
         repaired: None when nothing was removed.
+        labels: target labels of the backdoor that was removed; empty where any may be one.
         clean: clean images that the repair was not fitted on; they set the threshold.
         unlearned: in eval mode with statistics of clean images, see
             :func:`rnp_core.stages.unlearn.with_clean_statistics`.
@@ -90,8 +96,8 @@ def score_samples(
     assert other is not None
     model = fold_batch_norms(model, clean.images[:2])
     other = fold_batch_norms(other, clean.images[:2])
-    clean_scores, _, _ = _compare(model, other, clean.images, basis)
-    scores, predicted, predicted_other = _compare(model, other, suspects.images, basis)
+    clean_scores, _, _ = _compare(model, other, clean.images, basis, labels)
+    scores, predicted, predicted_other = _compare(model, other, suspects.images, basis, labels)
     threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))
     by_unlearned = None
     if basis == "unlearned":
@@ -115,14 +121,22 @@ def score_samples(
 
 
 def _compare(
-    model: SuspectModel, other: SuspectModel, images: Tensor, basis: Basis
+    model: SuspectModel, other: SuspectModel, images: Tensor, basis: Basis, labels: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Score of each image, and its class by ``model`` and by ``other``."""
-    before = predict_probabilities(model, images)
-    after = predict_probabilities(other, images)
-    confidence, predicted = before.max(1)
-    kept = after.gather(1, predicted[:, None]).squeeze(1)
+    """Score of each image, its class by ``model``, and by ``other`` or -1 where that was not
+    asked."""
+    confidence, predicted = predict_probabilities(model, images).max(1)
+    owing = torch.ones(len(images), dtype=torch.bool)
+    if basis == "repaired" and labels:
+        owing = torch.isin(predicted, predicted.new_tensor(labels))
+    room = max(0, COMPARED_MOST - int(owing.sum()))
+    asked = torch.cat([torch.nonzero(owing), torch.nonzero(~owing)[:room]]).flatten()
+    after = predict_probabilities(other, images[asked])
+    kept = torch.zeros_like(confidence)
+    kept[asked] = after.gather(1, predicted[asked, None]).squeeze(1)
     if undefined := int((confidence - kept).isnan().sum()):
         raise ModelError(f"expected numbers from both models, got NaN on {undefined} image(s)")
+    by_other = torch.full_like(predicted, -1)
+    by_other[asked] = after.argmax(1)
     score = kept if basis == "unlearned" else confidence - kept
-    return score.clamp(0, 1), predicted, torch.argmax(after, 1)
+    return (score * owing).clamp(0, 1), predicted, by_other

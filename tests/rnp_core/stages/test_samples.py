@@ -134,3 +134,43 @@ def test_the_unlearned_model_looks_at_the_most_suspicious_only(
 def test_something_to_compare_with_is_needed() -> None:
     with pytest.raises(ConfigError, match="got neither"):
         score_samples(MODEL, None, suspects(), CLEAN)
+
+
+def test_only_images_predicted_as_a_target_label_owe_it_to_the_backdoor() -> None:
+    both = score_samples(MODEL, REPAIRED, suspects(), CLEAN, labels=[TARGET])
+    assert torch.equal(both.flagged, torch.arange(len(both.flagged)) >= len(OTHERS))
+    other = score_samples(MODEL, REPAIRED, suspects(), CLEAN, labels=[TARGET - 1])
+    assert not other.suspicion_score[other.predicted == TARGET].any()
+
+
+def test_a_target_label_does_not_hide_other_images_from_the_unlearned_model() -> None:
+    found = score_samples(MODEL, None, suspects(), CLEAN, labels=[TARGET], unlearned=REPAIRED)
+    alone = score_samples(MODEL, None, suspects(), CLEAN, unlearned=REPAIRED)
+    assert torch.equal(found.suspicion_score, alone.suspicion_score)
+
+
+@pytest.mark.parametrize("most", [0, 1, 12, 1000])
+def test_the_repaired_model_is_asked_about_target_labels_first(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(samples, "COMPARED_MOST", most)
+    found = score_samples(MODEL, REPAIRED, suspects(), CLEAN, labels=[TARGET])
+    asked = found.predicted_repaired >= 0
+    owing = found.predicted == TARGET
+    assert bool(asked[owing].all())
+    assert int(asked.sum()) == max(int(owing.sum()), min(most, len(owing)))
+
+
+def test_nan_of_the_original_does_not_pass_where_the_repaired_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Faint(QuadrantNet):
+        """Gives NaN on images without the trigger."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            return torch.where((images.amax((1, 2, 3)) < 1)[:, None], torch.nan, logits)
+
+    monkeypatch.setattr(samples, "COMPARED_MOST", 0)
+    with pytest.raises(ModelError, match="got NaN on"):
+        score_samples(suspect(Faint()), REPAIRED, suspects(), CLEAN, labels=[TARGET - 1])
