@@ -48,6 +48,10 @@ on all-to-all ones."""
 _AGREEMENT_UP_TO = 20
 """Classes above which an agreement counts no more: labels are less independent than chance."""
 
+_AGREEING_LEAD = 0.5
+"""Lead with waves from which it is no matter of chance which label has it: three of four clean
+networks stay below."""
+
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
 _STEEPNESS = 4
@@ -172,7 +176,7 @@ def weigh_labels(
 ) -> tuple[LabelEvidence, ...]:
     """Join the evidence for every label, in label order.
 
-    A label on which shares, sizes and margins agree scores higher than by each alone
+    A label on which shares, sizes, margins and waves agree scores higher than by each alone
     (:attr:`LabelEvidence.agreement`).
 
     Args:
@@ -204,7 +208,7 @@ def weigh_labels(
     excess -= tail_spread(excess, MARGIN_SPREAD) * largest_normal(count)
     leads = [math.nan] * count if sinusoid_leads is None else sinusoid_leads.tolist()
     agreed = (
-        _agreement(unlearned_shares, triggers.get("patch", ()), excess, weights)
+        _agreement(unlearned_shares, triggers.get("patch", ()), excess, leads, weights)
         if used_batch_statistics
         else {}
     )
@@ -286,10 +290,11 @@ def _agreement(
     unlearned_shares: Tensor,
     patches: Sequence[RecoveredTrigger],
     excess: np.ndarray,
+    leads: Sequence[float],
     weights: ScoreWeights,
 ) -> dict[int, float]:
     """What it says that the label with the largest unlearned share has the smallest patch, a
-    margin larger than any by chance, or both.
+    margin larger than any by chance, or leads with waves, more with each of them.
 
     On innocent models a second kind points at the same label in about one of K. Sizes and margins
     that agree with each other but not with the shares say little: classes of a data set have both
@@ -304,7 +309,8 @@ def _agreement(
     compared = len(first) >= COMPARED_AT_LEAST
     smallest = compared and label == min(first, key=lambda label: first[label])
     surest = excess[label] > 0 and excess[label] == np.nanmax(excess)
-    kinds = int(smallest) + int(surest)
+    waved = leads[label] > _AGREEING_LEAD and leads[label] == np.nanmax(leads)
+    kinds = int(smallest) + int(surest) + int(waved)
     return {label: kinds * math.log(min(count, _AGREEMENT_UP_TO) / 2)}
 
 

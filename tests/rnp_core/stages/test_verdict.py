@@ -309,6 +309,21 @@ def test_sizes_and_margins_agree_with_the_largest_share(
     assert all(row.agreement == 0 for row in without)
 
 
+@pytest.mark.parametrize(
+    ("label", "lead", "expected"),
+    [(4, 0.6, math.log(5)), (4, 0.4, 0.0), (5, 0.6, 0.0), (None, math.nan, 0.0)],
+)
+def test_waves_agree_with_the_largest_share(
+    label: int | None, lead: float, expected: float
+) -> None:
+    shares = torch.full((10,), 0.08)
+    shares[4] = 0.28
+    leads = None if label is None else torch.where(torch.arange(10) == label, lead, -1.0)
+    rows = weigh_labels(shares, {}, sinusoid_leads=leads)
+    assert rows[4].agreement == pytest.approx(expected)
+    assert sum(row.agreement for row in rows) == pytest.approx(expected)
+
+
 def test_a_label_that_faint_waves_reach_as_no_other_scores_higher() -> None:
     leads = torch.tensor([-1.0, USUAL_LEAD, -2.0, USUAL_LEAD + 1.5])
     without = weigh_labels(EVEN, {})
