@@ -107,7 +107,8 @@ def _triggers(
         elif not batch_norms:
             further += settings.work(labels)
     if suits_sources(classes):
-        further += sum(settings.work(labels) for settings in searches(config))
+        picking, settling = searches(config)
+        further += picking.work(labels) + settling.work(min(labels, COMPARED_LABELS))
     return work + _DOUBTFUL * further
 
 

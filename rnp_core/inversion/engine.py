@@ -54,10 +54,22 @@ class InversionConfig:
         check_range(self, "share", 0, 1)
         check_range(self, "weight_rate", 0, 10)
 
+    @property
+    def counted(self) -> int:
+        """Images of a label and step that count."""
+        return max(1, round(self.share * self.batch_size))
+
+    @property
+    def work_of_a_step(self) -> float:
+        """Work of a step for one label, see :mod:`rnp_core.progress`. Images that do not count are
+        seen forward only."""
+        chosen = FORWARD_WORK * self.batch_size if self.counted < self.batch_size else 0.0
+        return chosen + self.counted
+
     def work(self, labels: int) -> float:
-        """Work of so many labels at once, see :mod:`rnp_core.progress`: the steps that report it,
-        and the check of the finished triggers."""
-        return labels * (self.steps * self.batch_size + FORWARD_WORK * _CHECKED)
+        """Work of so many labels at once: the steps that report it, and the check of the finished
+        triggers."""
+        return labels * (self.steps * self.work_of_a_step + FORWARD_WORK * _CHECKED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +166,6 @@ def invert(
     ]
     if any(len(pool) == 0 for pool in pools):
         raise DataError("expected images of at least two classes, sources among them, got fewer")
-    counted = max(1, round(config.share * batch))
     if start:
         parameters = [torch.cat(own) for own in zip(*(t.parameters for t in start), strict=True)]
     else:
@@ -168,22 +179,32 @@ def invert(
     best_size = torch.full((count,), float("inf"), device=device)
     best = [parameter.detach().clone() for parameter in parameters]
 
+    def look(own: list[Tensor], chosen: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors and hits ``(L, B)`` of triggers on the images ``chosen`` ``(L, B)``."""
+        answers = answer_of[chosen].flatten()
+        logits = network(family.apply(own, pixels[chosen]).flatten(0, 1))
+        errors = trigger_loss(logits, goals.flatten(), answers)
+        hits = trigger_hits(logits.argmax(1), goals.flatten(), answers)
+        return errors.view_as(goals), hits.view_as(goals)
+
     def attack(part: slice) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Flip rates and sizes of the triggers of some labels, and gradients of their losses."""
         own = [parameter[part] for parameter in parameters]
-        images = pixels[drawn[part]]  # (L, B, C, H, W)
-        answers, goals = answer_of[drawn[part]].flatten(), targets[part].flatten()
-        logits = network(family.apply(own, images).flatten(0, 1))
-        errors = trigger_loss(logits, goals, answers).view(-1, batch)
-        if counted < batch:
-            errors = errors.topk(counted, dim=1, largest=False).values
-        error = errors.mean(1)
+        chosen, goals = drawn[part], targets[part]  # (L, B)
+        if config.counted < batch:
+            with torch.no_grad():
+                errors, hits = look(own, chosen, goals)
+            easiest = errors.topk(config.counted, dim=1, largest=False).indices.to(chosen.device)
+            chosen, goals = chosen.gather(1, easiest), goals[:, : config.counted]
+            errors, _ = look(own, chosen, goals)
+        else:
+            errors, hits = look(own, chosen, goals)
         size = family.size(own)
-        gradients = torch.autograd.grad((error + weight[part] * size).sum(), own)
-        hit = trigger_hits(logits.argmax(1), goals, answers).float().view(-1, batch).mean(1)
-        return hit, size.detach(), gradients
+        loss = (errors.mean(1) + weight[part] * size).sum()
+        return hits.float().mean(1), size.detach(), torch.autograd.grad(loss, own)
 
     parts = Parts(images_at_once(model, count * batch) // batch)
+    work = count * config.work_of_a_step
     for step in range(config.steps):
         drawn = torch.stack(
             [pool[torch.randint(len(pool), (batch,), generator=generator)] for pool in pools]
@@ -202,7 +223,7 @@ def invert(
             parameter.grad = torch.cat(own)
         optimizer.step()
         values = {"sizes": size.tolist(), "labels": [float(label) for label in labels]}
-        on_progress(Progress("triggers", step + 1, config.steps, kind, values, count * batch))
+        on_progress(Progress("triggers", step + 1, config.steps, kind, values, work))
 
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):
