@@ -59,11 +59,11 @@ def test_a_search_in_doubt_takes_what_was_expected(
     def some_sources(
         model: object, images: object, labels: Sequence[int], **options: object
     ) -> tuple[RecoveredTrigger, ...]:
-        config = options["config"]
-        assert isinstance(config, InversionConfig)
-        for settings in searches(config):
-            found = invert(model, images, labels, kind=SOURCE_SPECIFIC, config=settings)
-        return found
+        config, settled = options["config"], options["settled"]
+        assert isinstance(config, InversionConfig) and isinstance(settled, int)
+        picking, settling = searches(config)
+        invert(model, images, labels, kind=SOURCE_SPECIFIC, config=picking)
+        return invert(model, images, labels[:settled], kind=SOURCE_SPECIFIC, config=settling)
 
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(triggers, "survey_sinusoids", survey)

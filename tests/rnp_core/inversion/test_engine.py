@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from statistics import median
 
 import pytest
@@ -19,7 +20,7 @@ from rnp_core.inversion import (
     trigger_hits,
     trigger_loss,
 )
-from rnp_core.progress import Progress
+from rnp_core.progress import FORWARD_WORK, Progress
 from rnp_core.stages.filter_mask import prune_filters
 from tests.helpers.models import (
     CLASSES,
@@ -210,3 +211,11 @@ def test_an_unchecked_trigger_is_the_same_but_for_its_flip_rate() -> None:
     (checked,) = invert(planted_model(), SET, [0], config=config)
     (unchecked,) = invert(planted_model(), SET, [0], check=False, config=config)
     assert unchecked.size == checked.size and unchecked.flip_rate != unchecked.flip_rate
+
+
+def test_images_that_do_not_count_cost_a_look_only() -> None:
+    every = InversionConfig(steps=1, batch_size=12)
+    some = dataclasses.replace(every, share=0.25)
+    assert (every.counted, every.work_of_a_step) == (12, 12)
+    assert some.counted == 3
+    assert some.work_of_a_step == pytest.approx(12 * FORWARD_WORK + 3)
