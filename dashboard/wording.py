@@ -122,8 +122,8 @@ STAGES = (
     ("target label", "Weigh the labels", "All kinds of evidence become one score per label."),
     ("removal", "Remove", "As few filters as possible are pruned until the triggers stop working; "
      "then the model is tuned briefly."),
-    ("samples", "Check your images", "Every suspect image is compared on the original and on the "
-     "repaired model."),
+    ("samples", "Check your images", "Suspect images that get a suspected label are compared on "
+     "the original and on the repaired model."),
     ("attributions", "Explain", "Captum shows which pixels decided."),
 )
 
@@ -156,8 +156,8 @@ READING = {
     "attacker drew. It counts because it makes the model change its answer.",
     "flips": "How to read it: share of held-out clean images of each class whose answer the "
     "recovered trigger flips. After the repair it should be near 0.",
-    "samples": "How to read it: an image is flagged when the repair takes away most of the "
-    "confidence in its answer. The most suspicious come first.",
+    "samples": "How to read it: an image is flagged when its answer is a suspected label and the "
+    "repair takes away most of the confidence in it. The most suspicious come first.",
     "samples-unlearned": "How to read it: nothing was removed from this model, so the score is "
     "what the unlearned model still believes of the answer. That is weaker evidence, and on a "
     "model without a backdoor it says little.",
