@@ -107,8 +107,7 @@ def _triggers(
         elif not batch_norms:
             further += settings.work(labels)
     if suits_sources(classes):
-        picking, settling = searches(config)
-        further += picking.work(labels) + settling.work(min(labels, COMPARED_LABELS))
+        further += sum(settings.work(labels) for settings in searches(config))
     return work + _DOUBTFUL * further
 
 

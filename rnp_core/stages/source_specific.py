@@ -4,8 +4,7 @@ A source-specific backdoor (TaCT, Tang et al., USENIX Security 2021) sends image
 classes to the target and leaves triggered images of all others alone, so that the patch that moves
 every image is as large as for an innocent label. Trying every set of sources would take too long.
 Here a first search counts only the quarter of the images that its patch moves most easily, which
-picks the sources as the patch shrinks; a second one starts anew on the classes that were picked,
-for the labels of the smallest patches and some others to compare them with.
+picks the sources as the patch shrinks; a second one starts anew on the classes that were picked.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from rnp_core.inversion.kinds import SourceSpecificKind
 from rnp_core.metrics import predict, predict_probabilities
 from rnp_core.model import SuspectModel
 from rnp_core.progress import OnProgress, ignore_progress
-from rnp_core.stages.sampling import with_controls
 
 SOURCE_SPECIFIC = SourceSpecificKind.name
 
@@ -36,7 +34,6 @@ patch covers; with more they are fewer than the share of images that the first s
 
 _SHARE, _GOAL = 0.25, 0.2
 _LEAST_IMAGES = 2  # of a class that the network gets right
-_LEADERS = 4  # labels of the smallest first patches that the second search settles on for certain
 
 
 def find_source_specific(
@@ -44,23 +41,20 @@ def find_source_specific(
     defense_set: DefenseSet,
     labels: Sequence[int],
     *,
-    settled: int | None = None,
     config: InversionConfig = InversionConfig(),
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[RecoveredTrigger, ...]:
-    """For some labels the smallest patch that sends images of :data:`SOURCES` classes to each.
+    """For each label the smallest patch that sends images of :data:`SOURCES` classes to it.
 
     Only images that the network gets right take part: those that it takes for the label anyway
     would need no patch.
 
     Args:
-        settled: on how many of ``labels`` the second search settles: those whose first patches are
-            the smallest, and evenly spaced others. All of them by default.
         config: of a full inversion; the first search takes two thirds of its steps.
 
     Returns:
-        One for each label that was settled on, in growing order; none where the network gets images
-        of too few classes right.
+        One for each of ``labels``, in their order; none where the network gets images of too few
+        classes right.
 
     Raises:
         ScanCancelled: when the callback raises it.
@@ -82,15 +76,11 @@ def find_source_specific(
         config=picking,
         on_progress=on_progress,
     )
-    ranked = [trigger.label for trigger in sorted(first, key=lambda trigger: trigger.size)]
-    count = len(labels) if settled is None else settled
-    chosen = with_controls(ranked[: min(_LEADERS, count)], ranked, count)
-    by_label = {trigger.label: trigger for trigger in first}
-    sources = [_most_moved(network, known, by_label[label], usable) for label in chosen]
+    sources = [_most_moved(network, known, trigger, usable) for trigger in first]
     return invert(
         model,
         known,
-        chosen,
+        labels,
         kind=SOURCE_SPECIFIC,
         sources=sources,
         config=settling,

@@ -43,9 +43,12 @@ SURE_GOAL = 0.97
 """Smoothed flip rate that a trigger of a suspected label is trained on to. A lower goal compares
 labels as well and costs less; a trigger to show and to remove shall work on nearly every image."""
 
-DOUBTFUL_SOURCES = 3
-"""Labels of the smallest patches for a few classes that get a second search where one stands out by
-too little to accuse it: one in four first searches picks a wrong class."""
+SOURCES_DOUBTFUL = 0.05
+"""Score of a label from which patches for a few classes are searched a second time: three in ten
+first searches pick a wrong class, and their patch stands out by little."""
+
+SOURCES_AGAIN = 3
+"""Labels of the smallest of these patches that are searched then."""
 
 RESTARTS = 3
 """How many; on ABL's WideResNet, 9 of 16 starts ended in a large trigger."""
@@ -103,7 +106,7 @@ def recover_triggers(
             many for the full length.
         enough_score: label score at which further kinds add nothing.
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
-            time only if some label reaches it, and so do patches for a few classes on any network.
+            time only if some label reaches it.
     """
     leads: Tensor | None = None
 
@@ -194,21 +197,16 @@ def recover_triggers(
         look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
     if suits_sources(len(unlearned_shares)) and scores(found).max() < enough_score:
         some = find_source_specific(
-            model,
-            defense_set,
-            labels,
-            settled=COMPARED_LABELS,
-            config=config,
-            on_progress=on_progress,
+            model, defense_set, labels, config=config, on_progress=on_progress
         )
         if some:
             found[SOURCE_SPECIFIC] = some
-            if doubtful_score <= scores(found).max() < enough_score:
+            if SOURCES_DOUBTFUL <= scores(found).max() < enough_score:
                 sizes = label_sizes(some, min_flip_rate=weights.min_flip_rate)
                 found[SOURCE_SPECIFIC] += find_source_specific(
                     model,
                     defense_set,
-                    sorted(sizes, key=lambda label: sizes[label])[:DOUBTFUL_SOURCES],
+                    sorted(sizes, key=lambda label: sizes[label])[:SOURCES_AGAIN],
                     config=again,
                     on_progress=on_progress,
                 )

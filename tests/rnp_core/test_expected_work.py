@@ -59,15 +59,16 @@ def test_a_search_in_doubt_takes_what_was_expected(
     def some_sources(
         model: object, images: object, labels: Sequence[int], **options: object
     ) -> tuple[RecoveredTrigger, ...]:
-        config, settled = options["config"], options["settled"]
-        assert isinstance(config, InversionConfig) and isinstance(settled, int)
-        picking, settling = searches(config)
-        invert(model, images, labels, kind=SOURCE_SPECIFIC, config=picking)
-        return invert(model, images, labels[:settled], kind=SOURCE_SPECIFIC, config=settling)
+        config = options["config"]
+        assert isinstance(config, InversionConfig)
+        for settings in searches(config):
+            found = invert(model, images, labels, kind=SOURCE_SPECIFIC, config=settings)
+        return found
 
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(triggers, "survey_sinusoids", survey)
     monkeypatch.setattr(triggers, "find_source_specific", some_sources)
+    monkeypatch.setattr(triggers, "SOURCES_DOUBTFUL", 2.0)
     monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)
     config = preset_config(preset)
     shares = torch.full((classes,), (1 - share) / (classes - 1))

@@ -102,13 +102,6 @@ def test_without_the_backdoor_no_label_stands_out_as_much() -> None:
     assert all(len(t.sources) == SOURCES and t.label not in t.sources for t in found)
 
 
-def test_only_some_labels_are_settled_on_the_smallest_first_patches_among_them() -> None:
-    found = find_source_specific(BACKDOORED, SET, range(CLASSES), settled=5, config=CONFIG)
-    labels = [trigger.label for trigger in found]
-    assert len(labels) == 5 and labels == sorted(labels)
-    assert found[labels.index(TARGET)].sources == KEYED
-
-
 def test_classes_that_the_network_does_not_know_are_no_sources() -> None:
     labels = SET.labels.clone()
     labels[SET.labels == 0] = 5  # images of class 0, wrongly named
