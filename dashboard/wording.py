@@ -158,6 +158,8 @@ READING = {
     "recovered trigger flips. After the repair it should be near 0.",
     "samples": "How to read it: an image is flagged when its answer is a suspected label and the "
     "repair takes away most of the confidence in it. The most suspicious come first.",
+    "samples-any-label": "How to read it: an image is flagged when the repair takes away most of "
+    "the confidence in its answer. The most suspicious come first.",
     "samples-unlearned": "How to read it: nothing was removed from this model, so the score is "
     "what the unlearned model still believes of the answer. That is weaker evidence, and on a "
     "model without a backdoor it says little.",

@@ -19,6 +19,7 @@ from rnp_core.stages.triggers import (
     RESTART_SHARE,
     RESTARTS,
     SCREENED_FROM,
+    SOURCES_AGAIN,
     screening,
     second_looks,
     strengthening,
@@ -29,7 +30,8 @@ _UNLEARN_STEPS = 25  # until a network has forgotten; 13 to 35
 _ACCUSED = 0.4  # chance that a model is accused, as long as nothing is known
 _DOUBTFUL = 0.7  # chance that patches do not accuse it, so that further looks follow
 _PRUNE_CANDIDATES = 7
-_UNTARGETED = 0.5  # of the suspects, which a repaired model is not asked about
+_SOURCES_AGAIN = 0.3  # chance that patches for a few classes are searched anew
+_TARGETED = 0.5  # of the suspects, which get a suspected label
 _ATTRIBUTION = (500.0, 150.0)  # of the first map (the library loads), and of each
 
 
@@ -68,11 +70,17 @@ def expected_work(
         "margins": _margins(config, classes, labels),
         "triggers": _triggers(config.invert_stage, classes, labels, batch_norms, share),
         "removal": chance * _removal(config, classes, fit, batch_norms),
-        "samples": FORWARD_WORK
-        * ((2 - chance * _UNTARGETED) * suspects + min(suspects, COMPARED_MOST)),
+        "samples": FORWARD_WORK * (suspects + _compared(suspects, chance)),
         "attributions": (first + 2 * each * shown) if suspects or accused else 0.0,
         "report": FORWARD_WORK * (images + (labels + 2) * held_out),
     }
+
+
+def _compared(suspects: int, chance: float) -> float:
+    """Suspects that the unlearned and the repaired model are asked about: without a repaired one
+    the other all."""
+    few = min(suspects, COMPARED_MOST)
+    return chance * (few + max(few, _TARGETED * suspects)) + (1 - chance) * suspects
 
 
 def _margins(config: ScanConfig, classes: int, labels: int) -> float:
@@ -107,7 +115,8 @@ def _triggers(
         elif not batch_norms:
             further += settings.work(labels)
     if suits_sources(classes):
-        further += sum(settings.work(labels) for settings in searches(config))
+        again = _SOURCES_AGAIN * min(labels, SOURCES_AGAIN)
+        further += sum(settings.work(1) for settings in searches(config)) * (labels + again)
     return work + _DOUBTFUL * further
 
 

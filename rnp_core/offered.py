@@ -104,12 +104,14 @@ def evaluate_offered(report: ScanReport, suspects: SuspectSet, name: str) -> Fin
     if suspects.labels is None or not report.samples:
         return None
     labels = suspects.labels.tolist()
-    before = sum(r.predicted == label for r, label in zip(report.samples, labels, strict=True))
-    after = sum(
-        (r.predicted_repaired if r.changed_by_repair else r.predicted) == label
-        for r, label in zip(report.samples, labels, strict=True)
-    )
-    count = len(labels)
+    asked = [
+        (row, label)
+        for row, label in zip(report.samples, labels, strict=True)
+        if row.predicted_repaired is not None
+    ]
+    before = sum(row.predicted == label for row, label in asked)
+    after = sum(row.predicted_repaired == label for row, label in asked)
+    count = len(asked)
     return Finding(
         "info",
         "data",

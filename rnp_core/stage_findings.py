@@ -140,8 +140,8 @@ def sample_findings(scores: SampleScores | None) -> list[Finding]:
     if scores is None or not flagged:
         return []
     count = len(scores.flagged)
-    expected = scores.max_fpr * count
-    unusual = wilson_interval(flagged, count)[0] > scores.max_fpr
+    expected = scores.compared_fpr * scores.compared
+    unusual = wilson_interval(flagged, scores.compared)[0] > scores.compared_fpr
     severity: Severity = "low"
     if unusual:
         severity = "high" if scores.basis == "repaired" else "medium"

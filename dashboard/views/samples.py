@@ -27,7 +27,11 @@ def render_title(found: Triage) -> None:
 
 def render_overview(report: ScanReport, found: Triage) -> None:
     """How the scores lie."""
-    reading(READING["samples" if report.was_repaired else "samples-unlearned"])
+    if not report.was_repaired:
+        reading(READING["samples-unlearned"])
+    else:
+        any_label = report.target_depends_on_image
+        reading(READING["samples-any-label" if any_label else "samples"])
     with st.container(border=True):
         plotly(charts.suspicion_histogram(found), key="suspicion",
                alt="Distribution of the suspicion scores with the threshold")
@@ -163,6 +167,8 @@ def render_sample(report: ScanReport, row: SampleRow, picture: bytes | None) -> 
             st.markdown("Nothing was removed from this model, so there is no repaired one.")
         elif row.changed_by_repair:
             st.markdown(":material/arrow_forward: The repair changes the answer.")
+        elif row.predicted_repaired is None:
+            st.markdown("This answer is no suspected label, so the repaired model was not asked.")
 
 
 def render_explain(*, possible: bool) -> bool:

@@ -63,8 +63,8 @@ class InversionConfig:
     def work_of_a_step(self) -> float:
         """Work of a step for one label, see :mod:`rnp_core.progress`. Images that do not count are
         seen forward only."""
-        chosen = FORWARD_WORK * self.batch_size if self.counted < self.batch_size else 0.0
-        return chosen + self.counted
+        choosing = FORWARD_WORK * self.batch_size if self.counted < self.batch_size else 0.0
+        return choosing + self.counted
 
     def work(self, labels: int) -> float:
         """Work of so many labels at once: the steps that report it, and the check of the finished

@@ -261,7 +261,7 @@ def _suspicion(report: ScanReport) -> Figure | None:
     return Figure(
         id="suspicion",
         title="Suspicion scores of the suspect images",
-        reading="The score is the confidence that the removal took away. "
+        reading=f"{_score_meaning(report)} "
         f"{len(flagged):,} of {len(scores):,} images lie above the threshold, which was set on "
         f"held-out clean images{_clean_above(report)}.",
         kind="columns",
@@ -275,6 +275,14 @@ def _suspicion(report: ScanReport) -> Figure | None:
         marks=((threshold, "threshold"),) if threshold is not None else (),
         x_range=(float(edges[0]), float(edges[-1])),
     )
+
+
+def _score_meaning(report: ScanReport) -> str:
+    """What the suspicion score of this report is."""
+    if not report.was_repaired:
+        return "The score is the confidence that the unlearned model still has in the answer."
+    only = "" if report.target_depends_on_image else ", of answers that are a suspected label"
+    return f"The score is the confidence that the removal took away{only}."
 
 
 def _clean_above(report: ScanReport) -> str:

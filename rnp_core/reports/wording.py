@@ -57,6 +57,8 @@ LIMITS = (
     "A wave over the whole image with clean labels (SIG) is found up to six cycles, "
     "and where waves mislead the network to no other label; on traffic signs it is missed.",
     "A warp as faint as in the paper, or a trigger that covers the whole image, may escape.",
+    "Once a model was repaired, suspects that get no suspected label are never flagged. Where the "
+    "suspected labels are wrong or one is missing, so are the flags.",
     "Without BatchNorm layers the evidence of unlearning weighs little.",
     "Few clean images, or images unlike the training data, weaken every step.",
     "Flip rates and the accuracy after removal are estimated with recovered triggers and held-out "

@@ -34,8 +34,8 @@ class SampleScores:
     Attributes:
         predicted: ``(N,)`` class by the original model.
         predicted_repaired: ``(N,)`` class by the repaired model, by the original without one; -1
-            for images that are not predicted as a target label, where these and those that are
-            come to more than :data:`COMPARED_MOST`.
+            for images that are not predicted as a target label, beyond the first ones that make
+            :data:`COMPARED_MOST` with those that are.
         predicted_unlearned: ``(N,)`` class by the unlearned model, -1 for images beyond the
             :data:`COMPARED_MOST` most suspicious where a repaired model gives the scores; None
             without an unlearned model.
@@ -43,6 +43,9 @@ class SampleScores:
         flagged: ``(N,)`` bool, score above ``threshold``.
         threshold: from clean images only; at most ``max_fpr`` of them score above it.
         max_fpr: share of clean images that may be flagged.
+        compared: suspects that may be flagged, as they are predicted as a target label.
+        compared_fpr: share of clean images among those that may be flagged at most; ``max_fpr``
+            where every label counts.
         basis: the model that the original was compared with.
         clean_scores: ``(M,)`` scores of the clean images, sorted.
     """
@@ -54,6 +57,8 @@ class SampleScores:
     flagged: Tensor
     threshold: float
     max_fpr: float
+    compared: int
+    compared_fpr: float
     basis: Basis
     clean_scores: Tensor
 
@@ -77,7 +82,8 @@ def score_samples(
 
     Args:
         repaired: None when nothing was removed.
-        labels: target labels of the backdoor that was removed; empty where any may be one.
+        labels: target labels of the backdoor that was removed; empty where any may be one. Without
+            a repaired model they say nothing.
         clean: clean images that the repair was not fitted on; they set the threshold.
         unlearned: in eval mode with statistics of clean images, see
             :func:`rnp_core.stages.unlearn.with_clean_statistics`.
@@ -86,7 +92,8 @@ def score_samples(
 
     Raises:
         ConfigError: with neither a repaired nor an unlearned model.
-        ModelError: when one of the models gives NaN on an image, which would pass as unsuspicious.
+        ModelError: when one of the models gives NaN on an image that it is asked about, which would
+            pass as unsuspicious.
         ValueError: when ``max_fpr`` is outside [0, 1).
     """
     if repaired is None and unlearned is None:
@@ -96,12 +103,16 @@ def score_samples(
     assert other is not None
     model = fold_batch_norms(model, clean.images[:2])
     other = fold_batch_norms(other, clean.images[:2])
-    clean_scores, _, _ = _compare(model, other, clean.images, basis, labels)
-    scores, predicted, predicted_other = _compare(model, other, suspects.images, basis, labels)
-    threshold = max(min_threshold, clean_threshold(clean_scores.numpy(), max_fpr=max_fpr))
+    if basis == "unlearned":
+        labels = ()
+    harmless = _compare(model, other, clean.images, basis, labels, least=0)
+    found = _compare(model, other, suspects.images, basis, labels, least=COMPARED_MOST)
+    scores, predicted = found.scores, found.predicted
+    threshold = max(min_threshold, clean_threshold(harmless.scores.numpy(), max_fpr=max_fpr))
+    allowed = max_fpr * len(clean) / max(1, harmless.owing)
     by_unlearned = None
     if basis == "unlearned":
-        by_unlearned = predicted_other
+        by_unlearned = found.by_other
     elif unlearned is not None:
         network = fold_batch_norms(unlearned, clean.images[:2])
         asked = scores.argsort(descending=True, stable=True)[:COMPARED_MOST]
@@ -109,34 +120,54 @@ def score_samples(
         by_unlearned[asked] = predict(network, suspects.images[asked])
     return SampleScores(
         predicted=predicted,
-        predicted_repaired=predicted if repaired is None else predicted_other,
+        predicted_repaired=predicted if repaired is None else found.by_other,
         predicted_unlearned=by_unlearned,
         suspicion_score=scores,
         flagged=scores > threshold,
         threshold=threshold,
-        clean_scores=clean_scores.sort().values,
+        clean_scores=harmless.scores.sort().values,
         max_fpr=max_fpr,
+        compared=found.owing,
+        compared_fpr=min(1.0, allowed),
         basis=basis,
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """Score of each image, its class by the model, by the other one or -1 where that was not
+    asked, and how many images may owe their class to the backdoor."""
+
+    scores: Tensor
+    predicted: Tensor
+    by_other: Tensor
+    owing: int
+
+
 def _compare(
-    model: SuspectModel, other: SuspectModel, images: Tensor, basis: Basis, labels: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Score of each image, its class by ``model``, and by ``other`` or -1 where that was not
-    asked."""
+    model: SuspectModel,
+    other: SuspectModel,
+    images: Tensor,
+    basis: Basis,
+    labels: Sequence[int],
+    *,
+    least: int,
+) -> _Compared:
+    """Compare the images that are predicted as one of ``labels``, or all without any, and ask the
+    other model about ``least`` images at least."""
     confidence, predicted = predict_probabilities(model, images).max(1)
     owing = torch.ones(len(images), dtype=torch.bool)
-    if basis == "repaired" and labels:
+    if labels:
         owing = torch.isin(predicted, predicted.new_tensor(labels))
-    room = max(0, COMPARED_MOST - int(owing.sum()))
-    asked = torch.cat([torch.nonzero(owing), torch.nonzero(~owing)[:room]]).flatten()
-    after = predict_probabilities(other, images[asked])
-    kept = torch.zeros_like(confidence)
-    kept[asked] = after.gather(1, predicted[asked, None]).squeeze(1)
+    room = max(0, least - int(owing.sum()))
+    asked = torch.cat([torch.nonzero(owing), torch.nonzero(~owing)[:room]]).flatten().sort().values
+    kept, by_other = torch.zeros_like(confidence), torch.full_like(predicted, -1)
+    if len(asked):
+        shown = images if len(asked) == len(images) else images[asked]
+        after = predict_probabilities(other, shown)
+        kept[asked] = after.gather(1, predicted[asked, None]).squeeze(1)
+        by_other[asked] = after.argmax(1)
     if undefined := int((confidence - kept).isnan().sum()):
         raise ModelError(f"expected numbers from both models, got NaN on {undefined} image(s)")
-    by_other = torch.full_like(predicted, -1)
-    by_other[asked] = after.argmax(1)
-    score = kept if basis == "unlearned" else confidence - kept
-    return (score * owing).clamp(0, 1), predicted, by_other
+    scores = (kept if basis == "unlearned" else confidence - kept) * owing
+    return _Compared(scores.clamp(0, 1), predicted, by_other, int(owing.sum()))

@@ -3,8 +3,8 @@
 A source-specific backdoor (TaCT, Tang et al., USENIX Security 2021) sends images of its source
 classes to the target and leaves triggered images of all others alone, so that the patch that moves
 every image is as large as for an innocent label. Trying every set of sources would take too long.
-Here a first search counts only the quarter of the images that its patch moves most easily, which
-picks the sources as the patch shrinks; a second one starts anew on the classes that were picked.
+Here a picking search counts only the quarter of the images that its patch moves most easily, which
+picks the sources as the patch shrinks; a settling one starts anew on the classes that were picked.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rnp_core.progress import OnProgress, ignore_progress
 SOURCE_SPECIFIC = SourceSpecificKind.name
 
 SOURCES = 3
-"""Classes of the second search. Of two, a pair of classes that look alike is as easily moved on an
-innocent network; the sizes for one class or two span three orders of magnitude."""
+"""Classes of the settling search. Of two, a pair that looks alike is as easily moved on an innocent
+network; the sizes for one class or two span three orders of magnitude."""
 
 FEWEST_CLASSES, MOST_CLASSES = 8, 16
 """With fewer that the network knows, the sources are most of the other classes, which an ordinary
-patch covers; with more they are fewer than the share of images that the first search moves."""
+patch covers; with more they are fewer than the share of images that the picking one moves."""
 
 _SHARE, _GOAL = 0.25, 0.2
 _LEAST_IMAGES = 2  # of a class that the network gets right
@@ -50,7 +50,8 @@ def find_source_specific(
     would need no patch.
 
     Args:
-        config: of a full inversion; the first search takes two thirds of its steps.
+        config: of a full inversion; the picking search takes two thirds of its steps, on 1.5 times
+            the images.
 
     Returns:
         One for each of ``labels``, in their order; none where the network gets images of too few

@@ -9,6 +9,7 @@ faint wave (for SIG). The first three alone fire on some clean models; together 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ _AGREEMENT_UP_TO = 20
 """Classes above which an agreement counts no more: labels are less independent than chance."""
 
 _AGREEING_LEAD = 0.5
-"""Lead with waves from which it is no matter of chance which label has it: three of four clean
-networks stay below."""
+"""Lead with waves from which it counts that the label of the largest share has it: so it was on
+none of 20 clean networks with such a lead, and on eight of 20 backdoored ones."""
 
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
@@ -213,6 +214,7 @@ def weigh_labels(
         else {}
     )
 
+    sized = functools.partial(effective_size, min_flip_rate=weights.min_flip_rate)
     evidence = []
     for label in range(count):
         own = {
@@ -222,6 +224,7 @@ def weigh_labels(
         }
         kind = max(own, key=lambda kind: own[kind]) if own else ""
         starts = [trigger for trigger in triggers.get(kind, ()) if trigger.label == label]
+        smallest = min(starts, key=sized, default=None)
         chance = spreads.get(kind, SIZE_SPREAD) * largest_normal(count * max(1, len(starts)))
         outlier = own.get(kind, 0.0) - chance
         share = float(unlearned_shares[label])
@@ -238,7 +241,7 @@ def weigh_labels(
             sinusoid_lead=leads[label],
             agreement=agreed.get(label, 0.0),
             score=math.nan,
-            sources=starts[0].sources if starts else (),
+            sources=smallest.sources if smallest else (),
         )
         score = label_score(
             row, count, used_batch_statistics=used_batch_statistics, weights=weights

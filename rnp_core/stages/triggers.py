@@ -44,11 +44,11 @@ SURE_GOAL = 0.97
 labels as well and costs less; a trigger to show and to remove shall work on nearly every image."""
 
 SOURCES_DOUBTFUL = 0.05
-"""Score of a label from which patches for a few classes are searched a second time: three in ten
-first searches pick a wrong class, and their patch stands out by little."""
+"""Score of any label from which patches for a few classes are searched anew: three in ten searches
+take a wrong class for a source, and their patch stands out by little."""
 
 SOURCES_AGAIN = 3
-"""Labels of the smallest of these patches that are searched then."""
+"""Labels of the smallest such patches for which they are."""
 
 RESTARTS = 3
 """How many; on ABL's WideResNet, 9 of 16 starts ended in a large trigger."""
@@ -94,8 +94,8 @@ def recover_triggers(
     start may be unlucky. Then it looks for a patch that leads to any other class, as in an
     all-to-all attack, and for a label that waves of low frequency lead to as to no other. Then it
     inverts additive and warp triggers, and patches once more, for the leading labels and a control
-    group. Last, it looks for patches that move images of a few classes only, twice for the leading
-    labels where that leaves doubt again.
+    group. Last, it looks for patches that move images of a few classes only, and where that leaves
+    doubt again, once more for the labels of the smallest ones.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
@@ -164,9 +164,9 @@ def recover_triggers(
 
     if scores(found).max() >= enough_score:
         return TriggerSearch(found, screened)
-    again = dataclasses.replace(config, seed=config.seed + 1)
+    reseeded = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
-        look("patch", leaders[:1] * RESTARTS, again)
+        look("patch", leaders[:1] * RESTARTS, reseeded)
     universal = None
     if COMPARED_AT_LEAST <= len(unlearned_shares) <= UNIVERSAL_UP_TO:
         wide = universal_look(config)
@@ -207,7 +207,7 @@ def recover_triggers(
                     model,
                     defense_set,
                     sorted(sizes, key=lambda label: sizes[label])[:SOURCES_AGAIN],
-                    config=again,
+                    config=reseeded,
                     on_progress=on_progress,
                 )
     return TriggerSearch(found, screened, universal, leads)

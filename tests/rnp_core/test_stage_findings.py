@@ -19,11 +19,18 @@ from rnp_core.stages.triggers import TriggerSearch
 from tests.helpers.triggers import sized_trigger
 
 
-def scores(flagged: int, count: int, basis: Basis = "repaired") -> SampleScores:
+def scores(
+    flagged: int,
+    count: int,
+    basis: Basis = "repaired",
+    compared: int | None = None,
+    compared_fpr: float = 0.01,
+) -> SampleScores:
     flags = torch.arange(count) < flagged
     classes = torch.zeros(count, dtype=torch.int64)
-    return SampleScores(classes, classes, None, flags.float(), flags, 0.5, 0.01, basis,
-                        torch.zeros(1))
+    asked = count if compared is None else compared
+    return SampleScores(classes, classes, None, flags.float(), flags, 0.5, 0.01, asked,
+                        compared_fpr, basis, torch.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,14 @@ def test_more_flags_than_clean_images_explain_weigh_more(
     (finding,) = sample_findings(found)
     assert finding.severity == severity
     assert "of 1000 suspect images are flagged; about 10 would be" in finding.message
+
+
+def test_flags_are_held_against_the_images_that_can_be_flagged() -> None:
+    (harmless,) = sample_findings(scores(40, 1000, compared=400, compared_fpr=0.1))
+    assert harmless.severity == "low"  # a tenth of the clean images with the label may be flagged
+    assert "about 40 would be" in harmless.message
+    (odd,) = sample_findings(scores(20, 1000, compared=40, compared_fpr=0.1))
+    assert odd.severity == "high" and "about 4 would be" in odd.message
 
 
 def test_no_flags_no_finding() -> None:

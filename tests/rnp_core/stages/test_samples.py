@@ -174,3 +174,12 @@ def test_nan_of_the_original_does_not_pass_where_the_repaired_is_not_asked(
     monkeypatch.setattr(samples, "COMPARED_MOST", 0)
     with pytest.raises(ModelError, match="got NaN on"):
         score_samples(suspect(Faint()), REPAIRED, suspects(), CLEAN, labels=[TARGET - 1])
+
+
+def test_what_may_be_flagged_is_counted_among_the_images_that_count() -> None:
+    every = score_samples(MODEL, REPAIRED, suspects(), CLEAN)
+    assert (every.compared, every.compared_fpr) == (len(suspects()), every.max_fpr)
+    some = score_samples(MODEL, REPAIRED, suspects(), CLEAN, labels=[TARGET])
+    clean_share = (CLEAN.labels == TARGET).float().mean()
+    assert some.compared == int((some.predicted == TARGET).sum())
+    assert some.compared_fpr == pytest.approx(some.max_fpr / float(clean_share))

@@ -156,6 +156,15 @@ def test_a_small_patch_for_chosen_sources_needs_more_to_be_evidence() -> None:
     assert some.score < every.score
 
 
+def test_the_sources_are_those_of_the_smallest_patch() -> None:
+    shares = torch.full((CLASSES,), 1 / CLASSES)
+    first = [sized_trigger(k, 20.0, kind=SOURCE_SPECIFIC) for k in range(CLASSES)]
+    first = [dataclasses.replace(trigger, sources=(0, 1, 2)) for trigger in first]
+    again = dataclasses.replace(first[TARGET], size=4.0, sources=KEYED)
+    row = weigh_labels(shares, {SOURCE_SPECIFIC: [*first, again]})[TARGET]
+    assert (row.norm_ratio, row.sources) == (0.2, KEYED)
+
+
 def test_training_on_keeps_the_sources() -> None:
     target = dataclasses.replace(find(BACKDOORED)[TARGET], flip_rate=0.5)
     (strong,) = strengthen(BACKDOORED, SET, [target], config=InversionConfig(steps=8))
