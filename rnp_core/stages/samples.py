@@ -24,6 +24,8 @@ from rnp_core.model import SuspectModel
 COMPARED_MOST = 1000
 """Suspects that a model looks at where only people read its answers."""
 
+_COPIED_AT_ONCE = 1024
+
 Basis = Literal["repaired", "unlearned"]
 
 
@@ -163,8 +165,8 @@ def _compare(
     asked = torch.cat([torch.nonzero(owing), torch.nonzero(~owing)[:room]]).flatten().sort().values
     kept, by_other = torch.zeros_like(confidence), torch.full_like(predicted, -1)
     if len(asked):
-        shown = images if len(asked) == len(images) else images[asked]
-        after = predict_probabilities(other, shown)
+        some = asked.split(_COPIED_AT_ONCE)
+        after = torch.cat([predict_probabilities(other, images[part]) for part in some])
         kept[asked] = after.gather(1, predicted[asked, None]).squeeze(1)
         by_other[asked] = after.argmax(1)
     if undefined := int((confidence - kept).isnan().sum()):
