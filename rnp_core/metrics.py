@@ -16,12 +16,22 @@ _AT_ONCE = 256  # images
 
 
 @torch.no_grad()
-def predict_probabilities(model: SuspectModel, images: Tensor) -> Tensor:
-    """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``, on the CPU."""
+def predict_probabilities(
+    model: SuspectModel, images: Tensor, rows: Tensor | None = None
+) -> Tensor:
+    """Class probabilities ``(N, K)`` in [0, 1] of ``images`` ``(N, C, H, W)``, on the CPU.
+
+    Args:
+        rows: ``(M,)`` indices of the images that are asked for, which gives ``(M, K)``; they are
+            copied part by part. All by default.
+    """
+
+    def look(part: slice) -> Tensor:
+        shown = images[part] if rows is None else images[rows[part]]
+        return model(shown).float().softmax(1).cpu()
+
     parts = Parts(images_at_once(model, _AT_ONCE))
-    return torch.cat(
-        parts.run(lambda part: model(images[part]).float().softmax(1).cpu(), len(images))
-    )
+    return torch.cat(parts.run(look, len(images) if rows is None else len(rows)))
 
 
 @torch.no_grad()

@@ -24,8 +24,6 @@ from rnp_core.model import SuspectModel
 COMPARED_MOST = 1000
 """Suspects that a model looks at where only people read its answers."""
 
-_COPIED_AT_ONCE = 1024
-
 Basis = Literal["repaired", "unlearned"]
 
 
@@ -165,8 +163,7 @@ def _compare(
     asked = torch.cat([torch.nonzero(owing), torch.nonzero(~owing)[:room]]).flatten().sort().values
     kept, by_other = torch.zeros_like(confidence), torch.full_like(predicted, -1)
     if len(asked):
-        some = asked.split(_COPIED_AT_ONCE)
-        after = torch.cat([predict_probabilities(other, images[part]) for part in some])
+        after = predict_probabilities(other, images, asked)
         kept[asked] = after.gather(1, predicted[asked, None]).squeeze(1)
         by_other[asked] = after.argmax(1)
     if undefined := int((confidence - kept).isnan().sum()):

@@ -9,7 +9,6 @@ faint wave (for SIG). The first three alone fire on some clean models; together 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -214,7 +213,6 @@ def weigh_labels(
         else {}
     )
 
-    sized = functools.partial(effective_size, min_flip_rate=weights.min_flip_rate)
     evidence = []
     for label in range(count):
         own = {
@@ -224,7 +222,6 @@ def weigh_labels(
         }
         kind = max(own, key=lambda kind: own[kind]) if own else ""
         starts = [trigger for trigger in triggers.get(kind, ()) if trigger.label == label]
-        smallest = min(starts, key=sized, default=None)
         chance = spreads.get(kind, SIZE_SPREAD) * largest_normal(count * max(1, len(starts)))
         outlier = own.get(kind, 0.0) - chance
         share = float(unlearned_shares[label])
@@ -241,7 +238,9 @@ def weigh_labels(
             sinusoid_lead=leads[label],
             agreement=agreed.get(label, 0.0),
             score=math.nan,
-            sources=smallest.sources if smallest else (),
+            sources=best_trigger(starts, label, min_flip_rate=weights.min_flip_rate).sources
+            if starts
+            else (),
         )
         score = label_score(
             row, count, used_batch_statistics=used_batch_statistics, weights=weights

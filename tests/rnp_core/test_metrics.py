@@ -44,6 +44,12 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
     assert not probabilities.requires_grad
 
 
+def test_probabilities_of_chosen_images_are_those_of_all() -> None:
+    model, rows = planted_model(), torch.tensor([5, 0, 3])
+    found = predict_probabilities(model, SET.images, rows)
+    torch.testing.assert_close(found, predict_probabilities(model, SET.images)[rows])
+
+
 def test_clean_accuracy_counts_all_classes() -> None:
     wrong = SET.labels.clone()
     wrong[:5] = (wrong[:5] + 1) % 4
