@@ -48,7 +48,7 @@ class VerdictWords:
 VERDICTS = {
     "backdoored": VerdictWords(
         "This model has a backdoor",
-        "A small change of the image decides what it answers, whatever the image shows.",
+        "With a small change of the image, an attacker decides what it answers.",
         "Do not use it as it is. Use the repaired model only after you have checked it on your "
         "own test images, and ask where the file came from.",
         ":material/gpp_bad:",

@@ -30,6 +30,7 @@ _UNLEARN_STEPS = 25  # until a network has forgotten; 13 to 35
 _ACCUSED = 0.4  # chance that a model is accused, as long as nothing is known
 _DOUBTFUL = 0.7  # chance that patches do not accuse it, so that further looks follow
 _PRUNE_CANDIDATES = 7
+_SETTLING = 0.6  # of the search that settles on a few classes, which mostly ends half-way
 _SOURCES_AGAIN = 0.3  # chance that patches for a few classes are searched anew
 _TARGETED = 0.5  # of the suspects, which get a suspected label
 _ATTRIBUTION = (500.0, 150.0)  # of the first map (the library loads), and of each
@@ -115,8 +116,9 @@ def _triggers(
         elif not batch_norms:
             further += settings.work(labels)
     if suits_sources(classes):
-        again = _SOURCES_AGAIN * min(labels, SOURCES_AGAIN)
-        further += sum(settings.work(1) for settings in searches(config)) * (labels + again)
+        picking, settling = searches(config)
+        further += picking.work(labels) + _SETTLING * settling.work(labels)
+        further += _SOURCES_AGAIN * config.work(min(labels, SOURCES_AGAIN))
     return work + _DOUBTFUL * further
 
 

@@ -45,6 +45,7 @@ class InversionConfig:
     goal: float = 0.85  # smoothed flip rate at which a trigger counts as working
     share: float = 1.0  # of the images of a label and step, those of lowest loss, that count
     weight_rate: float = 0.10  # relative change of the size weight a step
+    promising: float = 1.0  # of the median size; the search ends half-way unless one is smaller
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +54,7 @@ class InversionConfig:
         check_range(self, "goal", 0, 1)
         check_range(self, "share", 0, 1)
         check_range(self, "weight_rate", 0, 10)
+        check_range(self, "promising", 0, 1)
 
     @property
     def counted(self) -> int:
@@ -224,6 +226,10 @@ def invert(
         optimizer.step()
         values = {"sizes": size.tolist(), "labels": [float(label) for label in labels]}
         on_progress(Progress("triggers", step + 1, config.steps, kind, values, work))
+        if step + 1 == config.steps // 2 and config.promising < 1:
+            found = torch.where(torch.isinf(best_size), size, best_size)
+            if found.min() >= config.promising * found.quantile(0.5):
+                break
 
     failed = torch.isinf(best_size)
     for kept, parameter in zip(best, parameters, strict=True):

@@ -20,8 +20,7 @@ class VerdictWords:
 VERDICTS = {
     "backdoored": VerdictWords(
         "Backdoor found",
-        "A small change of the image decides what this model answers, whatever the image "
-        "shows.",
+        "With a small change of the image, an attacker decides what this model answers.",
         "Do not use the model as it is. Ask where the file came from. Use the repaired model only "
         "after you have checked it on your own test images.",
     ),

@@ -55,8 +55,7 @@ class Recheck:
     def stands_out(self) -> bool:
         """Whether the trigger is smaller than the smallest of as many innocent labels would be."""
         count = self.compared + 1
-        chance = SIZE_SPREAD * largest_normal(count)
-        chance += freedom(self.trigger.kind, count, SIZE_SPREAD)
+        chance = SIZE_SPREAD * (largest_normal(count) + freedom(self.trigger.kind))
         return -math.log(self.ratio) > chance
 
 

@@ -52,6 +52,10 @@ _AGREEING_LEAD = 0.5
 """Lead with waves from which it counts that the label of the largest share has it: so it was on
 none of 20 clean networks with such a lead, and on eight of 20 backdoored ones."""
 
+_CHOSEN_SOURCES = 0.65
+"""Standard deviations of the log of sizes. On 41 clean networks of 10 to 12 classes the smallest
+patch was at 0.58 of the median (90 %: above 0.49) with chosen sources, at 0.69 (0.58) with all."""
+
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
 _STEEPNESS = 4
@@ -216,7 +220,7 @@ def weigh_labels(
     evidence = []
     for label in range(count):
         own = {
-            kind: -math.log(found[label]) - freedom(kind, count, spreads[kind])
+            kind: -math.log(found[label]) - freedom(kind) * spreads[kind]
             for kind, found in ratios.items()
             if np.isfinite(found[label])
         }
@@ -275,12 +279,10 @@ def accusing_kind(row: LabelEvidence, triggers: Mapping[str, Sequence[RecoveredT
     return SINUSOID if waved and row.sinusoid_lead > USUAL_LEAD else row.kind
 
 
-def freedom(kind: str, count: int, spread: float) -> float:
-    """By how much more the smallest of ``count`` innocent labels stands out, where for each of them
-    the source that is moved most easily was chosen, too."""
-    if kind != SOURCE_SPECIFIC:
-        return 0.0
-    return spread * (largest_normal(count * (count - 1)) - largest_normal(count))
+def freedom(kind: str) -> float:
+    """By how many standard deviations more the smallest of the innocent labels stands out, where
+    for each of them the sources that are moved most easily were chosen, too."""
+    return _CHOSEN_SOURCES if kind == SOURCE_SPECIFIC else 0.0
 
 
 def largest_normal(count: int) -> float:

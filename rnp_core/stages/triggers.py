@@ -16,8 +16,10 @@ from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.stages.sampling import with_controls
 from rnp_core.stages.sinusoids import FEWEST_CLASSES, SINUSOID, USUAL_LEAD, survey_sinusoids
 from rnp_core.stages.source_specific import (
+    PROMISING,
     SOURCE_SPECIFIC,
     find_source_specific,
+    settle_again,
     suits_sources,
 )
 from rnp_core.stages.target_label import (
@@ -25,6 +27,7 @@ from rnp_core.stages.target_label import (
     UNIVERSAL_UP_TO,
     ScoreWeights,
     label_sizes,
+    typical_size,
     weigh_labels,
     weigh_universal,
 )
@@ -43,12 +46,9 @@ SURE_GOAL = 0.97
 """Smoothed flip rate that a trigger of a suspected label is trained on to. A lower goal compares
 labels as well and costs less; a trigger to show and to remove shall work on nearly every image."""
 
-SOURCES_DOUBTFUL = 0.05
-"""Score of any label from which patches for a few classes are searched anew: three in ten searches
-take a wrong class for a source, and their patch stands out by little."""
-
 SOURCES_AGAIN = 3
-"""Labels of the smallest such patches for which they are."""
+"""Labels of the smallest patches for a few classes for which these are searched anew: three in ten
+searches take a wrong class for a source, and their patch stands out by little."""
 
 RESTARTS = 3
 """How many; on ABL's WideResNet, 9 of 16 starts ended in a large trigger."""
@@ -94,8 +94,8 @@ def recover_triggers(
     start may be unlucky. Then it looks for a patch that leads to any other class, as in an
     all-to-all attack, and for a label that waves of low frequency lead to as to no other. Then it
     inverts additive and warp triggers, and patches once more, for the leading labels and a control
-    group. Last, it looks for patches that move images of a few classes only, and where that leaves
-    doubt again, once more for the labels of the smallest ones.
+    group. Last, it looks for patches that move images of a few classes only, and where one stands
+    out by too little, once more for the labels of the smallest ones.
 
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
@@ -201,14 +201,12 @@ def recover_triggers(
         )
         if some:
             found[SOURCE_SPECIFIC] = some
-            if SOURCES_DOUBTFUL <= scores(found).max() < enough_score:
-                sizes = label_sizes(some, min_flip_rate=weights.min_flip_rate)
-                found[SOURCE_SPECIFIC] += find_source_specific(
-                    model,
-                    defense_set,
-                    sorted(sizes, key=lambda label: sizes[label])[:SOURCES_AGAIN],
-                    config=reseeded,
-                    on_progress=on_progress,
+            sizes = label_sizes(some, min_flip_rate=weights.min_flip_rate)
+            least = sorted(some, key=lambda trigger: sizes[trigger.label])[:SOURCES_AGAIN]
+            stands_out = sizes[least[0].label] < PROMISING * typical_size(some)
+            if stands_out and scores(found).max() < enough_score:
+                found[SOURCE_SPECIFIC] += settle_again(
+                    model, defense_set, least, config=reseeded, on_progress=on_progress
                 )
     return TriggerSearch(found, screened, universal, leads)
 

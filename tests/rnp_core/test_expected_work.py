@@ -65,10 +65,18 @@ def test_a_search_in_doubt_takes_what_was_expected(
             found = invert(model, images, labels, kind=SOURCE_SPECIFIC, config=settings)
         return found
 
+    def sources_again(
+        model: object, images: object, found: Sequence[RecoveredTrigger], **options: object
+    ) -> tuple[RecoveredTrigger, ...]:
+        labels = [trigger.label for trigger in found]
+        return invert(model, images, labels, kind=SOURCE_SPECIFIC, **options)
+
     monkeypatch.setattr(triggers, "invert", invert)
     monkeypatch.setattr(triggers, "survey_sinusoids", survey)
     monkeypatch.setattr(triggers, "find_source_specific", some_sources)
-    monkeypatch.setattr(triggers, "SOURCES_DOUBTFUL", 0.0)
+    monkeypatch.setattr(triggers, "settle_again", sources_again)
+    monkeypatch.setattr(triggers, "PROMISING", 2.0)
+    monkeypatch.setattr(expected_work_module, "_SETTLING", 1.0)
     monkeypatch.setattr(expected_work_module, "_SOURCES_AGAIN", 1.0)
     monkeypatch.setattr(expected_work_module, "_DOUBTFUL", 1.0)
     config = preset_config(preset)
