@@ -103,9 +103,10 @@ def remove_backdoor(
 ) -> RemovalResult:
     """Remove the backdoors that are suspected; without any, the model stays as it is.
 
-    Against each label goes the kind of trigger that accused it. While the model is repaired, a
-    trigger may grow beyond the median size over all labels of its kind, which is what an innocent
-    label takes (:attr:`rnp_core.stages.repair.RepairConfig.reach`).
+    Against each label goes the kind of trigger that accused it, and an additive one beside a wave.
+    While the model is repaired, a trigger may grow beyond the median size over all labels of its
+    kind, which is what an innocent label takes
+    (:attr:`rnp_core.stages.repair.RepairConfig.reach`).
     Then the triggers are inverted again. Where a label still stands out, the model is repaired once
     more, against what was found now.
 
@@ -122,7 +123,7 @@ def remove_backdoor(
     chosen = [
         best_trigger(found[kind], row.label, min_flip_rate=min_flip_rate)
         for row in suspected
-        if (kind := accusing_kind(row, found))
+        for kind in _kinds_against(row, found)
     ]
     if universal is not None:
         chosen.append(universal)
@@ -162,6 +163,16 @@ def remove_backdoor(
             break
         opponents, limits = [row.trigger for row in left], [row.typical for row in left]
     return RemovalResult(repaired, pruned, True, tuple(chosen), strong, rechecks)
+
+
+def _kinds_against(
+    row: LabelEvidence, found: Mapping[str, Sequence[RecoveredTrigger]]
+) -> list[str]:
+    """The kind that accused a label, and additive ones beside a sinusoid: waves lead to the target
+    of another faint image too, and a repair against waves alone leaves that."""
+    kind = accusing_kind(row, found)
+    kinds = [SINUSOID, "additive"] if kind == SINUSOID else [kind]
+    return [kind for kind in kinds if any(t.label == row.label for t in found.get(kind, ()))]
 
 
 def invert_again(

@@ -185,7 +185,8 @@ def recover_triggers(
     for kind, settings in second_looks(config):
         current = scores(found)
         highest = float(current.max())
-        if highest >= enough_score:
+        like_waves = kind == "additive" and SINUSOID in found  # waves may stand for any faint image
+        if highest >= enough_score and not like_waves:
             break
         if kind == "patch" and used_batch_statistics and highest < doubtful_score:
             break

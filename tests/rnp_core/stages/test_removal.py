@@ -36,7 +36,7 @@ def accused(kind: str = "patch") -> list[LabelEvidence]:
     return [LabelEvidence(TARGET, 0.9, 4.0, 0.2, 5.0, kind, 1.0, 2.0, 0.2, 0.0, 0.0, 0.95)]
 
 
-def test_waves_are_removed_and_looked_for_again_where_they_accuse(
+def test_waves_are_removed_with_additive_ones_and_looked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     surveyed: list[SuspectModel] = []
@@ -50,14 +50,15 @@ def test_waves_are_removed_and_looked_for_again_where_they_accuse(
     found = {
         "patch": [corner_patch()],
         SINUSOID: [untrained_trigger(SINUSOID)],
+        "additive": [untrained_trigger("additive")],
     }
     rows = [dataclasses.replace(accused()[0], sinusoid_lead=USUAL_LEAD + 1)]
     result = remove_backdoor(
         model, recovered(model), SET, rows, found,
         repairing=SHORT, inverting=InversionConfig(steps=2, batch_size=2),
     )  # fmt: skip
-    assert [trigger.kind for trigger in result.triggers] == [SINUSOID]
-    assert {check.trigger.kind for check in result.rechecks} == {SINUSOID}
+    assert [trigger.kind for trigger in result.triggers] == [SINUSOID, "additive"]
+    assert {check.trigger.kind for check in result.rechecks} == {SINUSOID, "additive"}
     assert surveyed and all(model is not other for other in surveyed)
 
 

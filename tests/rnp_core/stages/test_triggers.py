@@ -256,7 +256,9 @@ def test_a_label_that_waves_lead_to_gets_sinusoids_from_there(recorded: Recorder
     assert found.sinusoid_leads is not None and int(found.sinusoid_leads.argmax()) == 7
     (waved,) = [labels for kind, labels, _ in recorded.calls if kind == "sinusoid"]
     assert 7 in waved and len(waved) == COMPARED_LABELS
-    assert "additive" not in found.by_kind  # the score of the label is enough
+    # the score of the label is enough, but the backdoor may be another faint image
+    assert list(found.by_kind) == ["patch", "sinusoid", "additive"]
+    assert 7 in [trigger.label for trigger in found.by_kind["additive"]]
 
 
 def test_waves_are_not_tried_on_plain_evidence_or_few_classes(recorded: Recorder) -> None:
