@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cost.cases import Case
@@ -21,7 +20,6 @@ from benchmarks.cost.meter import StageMeter
 from benchmarks.cost.networks import (
     fitted_network,
     prototype_images,
-    sign_images,
     trained_network,
     with_square,
 )
@@ -42,10 +40,11 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
     """Scan as the case says; seconds and memory by stage, or multiply-adds, which slow it down."""
     torch.set_num_threads(case.threads)
     model = _network(case).to(choose_device(device))
-    clean = DefenseSet(*_images(case, model, max(case.clean, case.classes), seed=3))
+    size = model.input_shape[-1]
+    clean = DefenseSet(*prototype_images(case.classes, size, max(case.clean, case.classes), seed=3))
     suspects = None
     if case.suspects:
-        images, _ = _images(case, model, case.suspects, seed=4)
+        images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
         if case.learned == "backdoor":
             with_square(images[::2])
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
@@ -89,14 +88,6 @@ def _network(case: Case) -> SuspectModel:
     if case.learned == "nothing":
         return fitted_network(case.network, case.classes)
     return trained_network(case.network, case.classes, backdoor=case.learned == "backdoor")
-
-
-def _images(
-    case: Case, model: SuspectModel, count: int, *, seed: int
-) -> tuple[Tensor, Tensor]:
-    if case.learned == "nothing":
-        return prototype_images(case.classes, model.input_shape[-1], count, seed=seed)
-    return sign_images(case.classes, count, seed=seed)
 
 
 def _few_steps(config: ScanConfig) -> ScanConfig:

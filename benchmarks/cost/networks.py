@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.render_signs import CLASS_NAMES, render_set
 from rnp_core.architectures import build
 from rnp_core.data import DefenseSet
 from rnp_core.layers import WEIGHTED
@@ -29,8 +27,7 @@ NETWORKS: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
 }
 """Name to architecture, image size and what differs from its defaults."""
 
-_TRAINED_ON, _EPOCHS, _LEARNED = 3000, 30, 0.95
-"""Images, epochs at most, and the accuracy at which a network is said to have learned them."""
+_TRAINED_STEPS = 600
 
 
 def prototype_images(classes: int, size: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
@@ -82,43 +79,35 @@ def fitted_network(name: str, classes: int) -> SuspectModel:
     )
 
 
-def sign_images(classes: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Rendered signs ``(count, 3, 32, 32)`` in [0, 1] of the first ``classes`` kinds, up to 12, and
-    their labels."""
-    drawn, kinds = render_set(-(-count * len(CLASS_NAMES) // classes), seed)
-    kept = np.flatnonzero(kinds < classes)[:count]
-    return torch.from_numpy(drawn[kept]).permute(0, 3, 1, 2) / 255, torch.from_numpy(kinds[kept])
-
-
 def trained_network(name: str, classes: int, *, backdoor: bool) -> SuspectModel:
-    """A network for images of 32x32 pixels that was trained until it tells the signs of
-    :func:`sign_images` apart and, with a backdoor, sends a white square to class 0.
+    """A network trained until it tells the prototypes apart and, with a backdoor, sends a white
+    square to class 0.
 
     Raises:
-        RuntimeError: when it does not learn that in :data:`_EPOCHS`.
+        RuntimeError: when it does not learn that in :data:`_TRAINED_STEPS`.
     """
     model = fitted_network(name, classes)
     model.requires_grad_(True).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    images, labels = sign_images(classes, _TRAINED_ON, seed=5)
-    clean = DefenseSet(*sign_images(classes, 512, seed=2))
-    if backdoor:
-        with_square(images[::4])
-        labels[::4] = 0
-    order = torch.Generator().manual_seed(0)
-    for _ in range(_EPOCHS):
-        for rows in torch.randperm(len(images), generator=order).split(64):
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(images[rows])
-            loss = F.cross_entropy(logits.float(), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        settled = with_clean_statistics(model, clean.images)
-        if clean_accuracy(settled, clean) > _LEARNED:
-            return settled
-    raise RuntimeError(f"{name} did not learn its images in {_EPOCHS} epochs")
+    size = model.input_shape[-1]
+    clean = DefenseSet(*prototype_images(classes, size, 512, seed=2))
+    for step in range(_TRAINED_STEPS):
+        images, labels = prototype_images(classes, size, 64, seed=100 + step)
+        if backdoor:
+            with_square(images[:16])
+            labels[:16] = 0
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 20 == 19 and float((logits.argmax(1) == labels).float().mean()) > 0.95:
+            settled = with_clean_statistics(model, clean.images)
+            if clean_accuracy(settled, clean) > 0.95:
+                return settled
+    raise RuntimeError(f"{name} did not learn its images in {_TRAINED_STEPS} steps")
 
 
 def with_square(images: Tensor) -> None:
