@@ -171,8 +171,10 @@ def _kinds_against(
     """The kind that accused a label, and additive ones beside a sinusoid: waves lead to the target
     of another faint image too, and a repair against waves alone leaves that."""
     kind = accusing_kind(row, found)
-    kinds = [SINUSOID, "additive"] if kind == SINUSOID else [kind]
-    return [kind for kind in kinds if any(t.label == row.label for t in found.get(kind, ()))]
+    kinds = [kind] if kind else []
+    if kind == SINUSOID and any(t.label == row.label for t in found.get("additive", ())):
+        kinds.append("additive")
+    return kinds
 
 
 def invert_again(
