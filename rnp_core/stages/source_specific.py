@@ -66,12 +66,13 @@ def find_source_specific(
     Raises:
         ScanCancelled: when the callback raises it.
     """
-    known = _known(model, defense_set)
+    network = fold_batch_norms(model, defense_set.images[:2])
+    known = _known(network, defense_set)
     if len(_usable(known)) < FEWEST_CLASSES:
         return ()
     picking, settling = searches(config)
     picked = invert(
-        model,
+        network,
         known,
         labels,
         kind=SOURCE_SPECIFIC,
@@ -79,7 +80,7 @@ def find_source_specific(
         config=picking,
         on_progress=on_progress,
     )
-    return _settle(model, known, picked, settling, on_progress)
+    return _settle(network, known, picked, settling, on_progress)
 
 
 def settle_again(
@@ -105,7 +106,8 @@ def settle_again(
     Raises:
         ScanCancelled: when the callback raises it.
     """
-    return _settle(model, _known(model, defense_set), triggers, config, on_progress)
+    network = fold_batch_norms(model, defense_set.images[:2])
+    return _settle(network, _known(network, defense_set), triggers, config, on_progress)
 
 
 def suits_sources(classes: int) -> bool:
@@ -125,9 +127,8 @@ def searches(config: InversionConfig) -> tuple[InversionConfig, InversionConfig]
     return picking, dataclasses.replace(config, promising=PROMISING)
 
 
-def _known(model: SuspectModel, defense_set: DefenseSet) -> DefenseSet:
+def _known(network: SuspectModel, defense_set: DefenseSet) -> DefenseSet:
     """The images that the network gets right."""
-    network = fold_batch_norms(model, defense_set.images[:2])
     right = predict(network, defense_set.images) == defense_set.labels
     return defense_set.subset(torch.nonzero(right).flatten())
 
@@ -138,16 +139,15 @@ def _usable(known: DefenseSet) -> list[int]:
 
 
 def _settle(
-    model: SuspectModel,
+    network: SuspectModel,
     known: DefenseSet,
     triggers: Sequence[RecoveredTrigger],
     config: InversionConfig,
     on_progress: OnProgress,
 ) -> tuple[RecoveredTrigger, ...]:
     """Patches for the labels of ``triggers``, each on the classes that its trigger moves most."""
-    network = fold_batch_norms(model, known.images[:2])
     return invert(
-        model,
+        network,
         known,
         [trigger.label for trigger in triggers],
         kind=SOURCE_SPECIFIC,

@@ -54,7 +54,7 @@ none of 20 clean networks with such a lead, and on eight of 20 backdoored ones."
 
 _CHOSEN_SOURCES = 0.65
 """Standard deviations of the log of sizes. On 41 clean networks of 10 to 12 classes the smallest
-patch was at 0.58 of the median (90 %: above 0.49) with chosen sources, at 0.69 (0.58) with all."""
+patch was at 0.59 of the median (90 %: above 0.49) with chosen sources, at 0.68 (0.58) with all."""
 
 _LEAST_FLIP_RATE = 0.05
 _LEAST_MARGIN = 1e-3  # a label that cannot be reached at all
