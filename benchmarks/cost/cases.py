@@ -18,7 +18,7 @@ class Case:
         classes, clean, suspects: how many classes, clean images and suspect images.
         threads: of the processor.
         precision: as in :class:`rnp_core.config.ScanConfig`.
-        learned: what the network was trained on: nothing, clean images, or a backdoor too.
+        learned: what the network knows: nothing, signs (a clean demo model), or a backdoor.
         brief: a few steps of every search only.
     """
 

@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cost.cases import Case
+from benchmarks.cost.demos import clean_demo
 from benchmarks.cost.meter import StageMeter
 from benchmarks.cost.networks import (
+    backdoored_network,
     fitted_network,
     prototype_images,
-    trained_network,
     with_square,
 )
 from benchmarks.cost.yardsticks import matrix_rate, plain_ways
@@ -39,12 +40,11 @@ _FEW = 4
 def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, Any]:
     """Scan as the case says; seconds and memory by stage, or multiply-adds, which slow it down."""
     torch.set_num_threads(case.threads)
-    model = _network(case).to(choose_device(device))
-    size = model.input_shape[-1]
-    clean = DefenseSet(*prototype_images(case.classes, size, max(case.clean, case.classes), seed=3))
+    model, clean = _network(case)
+    model = model.to(choose_device(device))
     suspects = None
     if case.suspects:
-        images, _ = prototype_images(case.classes, size, case.suspects, seed=4)
+        images, _ = prototype_images(case.classes, model.input_shape[-1], case.suspects, seed=4)
         if case.learned == "backdoor":
             with_square(images[::2])
         suspects = SuspectSet(images, tuple(str(index) for index in range(len(images))))
@@ -84,10 +84,14 @@ def run_case(case: Case, *, count_operations: bool, device: str) -> dict[str, An
     }
 
 
-def _network(case: Case) -> SuspectModel:
-    if case.learned == "nothing":
-        return fitted_network(case.network, case.classes)
-    return trained_network(case.network, case.classes, backdoor=case.learned == "backdoor")
+def _network(case: Case) -> tuple[SuspectModel, DefenseSet]:
+    """The network of a case and its clean images."""
+    if case.learned == "clean":
+        return clean_demo(case.network, case.classes, case.clean)
+    make = backdoored_network if case.learned == "backdoor" else fitted_network
+    model = make(case.network, case.classes)
+    count = max(case.clean, case.classes)
+    return model, DefenseSet(*prototype_images(case.classes, model.input_shape[-1], count, seed=3))
 
 
 def _few_steps(config: ScanConfig) -> ScanConfig:

@@ -1,4 +1,4 @@
-"""Networks and images whose shapes decide what a scan costs; what they learned does not matter."""
+"""Networks and images of any number of classes: what they learned matters little for the cost."""
 
 from __future__ import annotations
 
@@ -79,9 +79,8 @@ def fitted_network(name: str, classes: int) -> SuspectModel:
     )
 
 
-def trained_network(name: str, classes: int, *, backdoor: bool) -> SuspectModel:
-    """A network trained until it tells the prototypes apart and, with a backdoor, sends a white
-    square to class 0.
+def backdoored_network(name: str, classes: int) -> SuspectModel:
+    """A network trained until it tells the prototypes apart and sends a white square to class 0.
 
     Raises:
         RuntimeError: when it does not learn that in :data:`_TRAINED_STEPS`.
@@ -93,9 +92,8 @@ def trained_network(name: str, classes: int, *, backdoor: bool) -> SuspectModel:
     clean = DefenseSet(*prototype_images(classes, size, 512, seed=2))
     for step in range(_TRAINED_STEPS):
         images, labels = prototype_images(classes, size, 64, seed=100 + step)
-        if backdoor:
-            with_square(images[:16])
-            labels[:16] = 0
+        with_square(images[:16])
+        labels[:16] = 0
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)

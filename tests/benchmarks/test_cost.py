@@ -11,16 +11,19 @@ import torch
 
 from benchmarks.cost.cases import CASES, Case
 from benchmarks.cost.command import main
+from benchmarks.cost.demos import DEMOS, clean_demo
 from benchmarks.cost.measure import run_case
 from benchmarks.cost.meter import StageMeter
 from benchmarks.cost.networks import (
+    backdoored_network,
     fitted_network,
     prototype_images,
-    trained_network,
     with_square,
 )
 from benchmarks.cost.tables import stage_table, table
 from rnp_core import pipeline
+from rnp_core.architectures import build
+from rnp_core.metrics import clean_accuracy
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -67,10 +70,21 @@ def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected cases among wrn16-1-10c-500i-0s-2t-auto" in capsys.readouterr().err
 
 
-def test_a_network_learns_clean_images() -> None:
-    model = trained_network("wrn16-1", 4, backdoor=False)
+def test_a_network_learns_clean_images_and_a_square() -> None:
+    model = backdoored_network("wrn16-1", 4)
     images, labels = prototype_images(4, 32, 40, seed=5)
     assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
+    with_square(images)
+    assert float((model(images).argmax(1) == 0).float().mean()) > 0.9
+
+
+def test_a_demo_model_is_widened_and_answers_as_before() -> None:
+    for name in DEMOS:
+        model, clean = clean_demo(name, 10, 500)
+        assert len(clean.images) == 500 and set(clean.labels.tolist()) == set(range(10))
+        assert clean_accuracy(model, clean) > 0.95
+    full = build("resnet18_cifar", num_classes=10)
+    assert [p.shape for p in model.network.parameters()] == [p.shape for p in full.parameters()]
 
 
 def test_rows_of_other_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
