@@ -10,7 +10,7 @@ is made to accuse its most suspicious label, and that alone, so that removal is 
 looks for more kinds of triggers, as no label of such a network stands out: a long way through a
 scan. Cases called clean and backdoor are scanned as anything is. The former are demo models with
 ten of their signs, made as wide as the network where they are narrower; the latter are trained for
-a moment on images of which some have a white square and its label, as have half of their suspects. Brief ones stop every search after a few steps: they show the memory of networks
-whose scan takes long. Each case runs in a process of its own, with at least one clean image a
-class.
+a moment on images of which some have a white square and its label, as have half of their suspects.
+Brief ones stop every search after a few steps: they show the memory of networks whose scan takes
+long. Each case runs in a process of its own, with at least one clean image a class.
 """
