@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from benchmarks.metrics import (
     truth_by_model,
 )
 from benchmarks.rescoring import TERMS, rescore
-from benchmarks.rows import Row
+from benchmarks.rows import Row, RowKey
 from benchmarks.statistics import Estimate
 
 MAIN_COUNT = 500
@@ -30,6 +31,9 @@ MAIN_COUNT = 500
 REPORTED = ("report", "fresh", "shared")
 """What the tables are made of: the halves that settings were not fitted to, models trained later,
 and the shared checkpoints. docs/results.md says what was looked at all the same."""
+
+EARLIER = ", earlier version"
+"""Behind the split of rows that another version of our scan made."""
 
 SCORE_RANGES = (0.0, 0.05, 0.2, 0.5, 0.8, 1.0)
 """Ends of the ranges of scores that are counted; accusations begin at 0.5 and 0.8."""
@@ -43,13 +47,15 @@ def summarise(
     """Everything that the tables show.
 
     Rows of the splits in :data:`REPORTED` make the tables; where there are none, all rows do, and
-    ``reported`` is false.
+    ``reported`` is false. Of our scans, those of one version do, the one that most were made by;
+    what other versions said is listed by part and by model.
 
     Args:
         environments, settings: by the ids in the rows.
     """
+    earlier = _of_other_versions(rows, settings)
     reported = [row for row in rows if row.split in REPORTED]
-    chosen = reported or list(rows)
+    chosen = [row for row in reported or rows if row.key not in earlier]
     counts = sorted({row.clean_count for row in chosen}, reverse=True)
     main = MAIN_COUNT if MAIN_COUNT in counts else (counts[0] if counts else MAIN_COUNT)
     at_main = [row for row in chosen if row.clean_count == main]
@@ -64,6 +70,10 @@ def summarise(
             str(count): _figures(part)
             for count, part in sorted(_by_count(chosen).items(), reverse=True)
         },
+        "presets": {
+            name: _figures(part) | {"seconds": _cost(part)["seconds"]}
+            for name, part in _by_preset(at_main).items()
+        },
         "methods": {name: _figures(part) for name, part in by_method.items()},
         "reliability": _reliability(ours),
         "differences": _differences(at_main),
@@ -72,7 +82,7 @@ def summarise(
             name: _figures(part, (*METRICS, *WHERE_ACCUSED))
             for name, part in _by(
                 standard_rows([row for row in rows if row.clean_count == main]),
-                lambda row: f"{row.part}, {row.split}",
+                lambda row: f"{row.part}, {row.split}{EARLIER * (row.key in earlier)}",
             ).items()
         },
         "by_attack": {
@@ -84,7 +94,7 @@ def summarise(
         },
         "misses": _misses(ours),
         "each": [
-            _each(row)
+            _each(row, is_earlier=row.key in earlier)
             for row in standard_rows([row for row in rows if row.clean_count == main])
             if row.status == "done"
         ],
@@ -110,6 +120,15 @@ def standard_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in mine if row.budget in _STANDARD_BUDGETS] or mine
 
 
+def _of_other_versions(rows: Sequence[Row], settings: Mapping[str, Any]) -> set[RowKey]:
+    """Keys of the rows of our scan that other code made than that of most of them."""
+    mine = [row for row in rows if row.method.startswith(OURS)]
+    codes = [settings.get(row.settings, {}).get("code") for row in mine]
+    standard = Counter(code for row, code in zip(mine, codes, strict=True) if row.method == OURS)
+    present = max(standard, key=lambda code: standard[code], default=None)
+    return {row.key for row, code in zip(mine, codes, strict=True) if code != present}
+
+
 Key = TypeVar("Key")
 
 
@@ -120,8 +139,13 @@ def _by_count(rows: Sequence[Row]) -> dict[int, list[Row]]:
 
 def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows of ours and of the baselines, of models on which all of them were tried."""
-    tried = (row for row in rows if row.method in (OURS, *BASELINE_ROWS))
+    tried = [*standard_rows(rows), *(row for row in rows if row.method in BASELINE_ROWS)]
     return _in_common(_by(tried, row_label))
+
+
+def _by_preset(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of our scan by the preset, of models that have all of them."""
+    return _in_common(_by((row for row in rows if row.method == OURS), lambda row: row.budget))
 
 
 def _in_common(groups: Mapping[Key, Sequence[Row]]) -> dict[Key, list[Row]]:
@@ -246,12 +270,12 @@ def _misses(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _each(row: Row) -> dict[str, Any]:
+def _each(row: Row, *, is_earlier: bool) -> dict[str, Any]:
     """What our scan said about one model, beside the truth."""
     return {
         "subject": row.subject,
         "part": row.part,
-        "split": row.split,
+        "split": f"{row.split}{EARLIER * is_earlier}",
         "seed": row.seed,
         "truth": row.control or row.attack,
         "targets": row.targets,

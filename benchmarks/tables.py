@@ -67,6 +67,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         _reliability_table(summary),
         _comparison(summary),
         _counts_table(summary),
+        _presets_table(summary),
         _baseline_table(summary),
         _difference_table(summary),
         _ablation_table(summary),
@@ -89,7 +90,8 @@ def _heading(summary: Mapping[str, Any]) -> str:
         f"ones and {models['neither']} that count on neither side (repaired in part, or with a "
         f"trigger that works on less than half the images). {summary['clean_images']} clean "
         f"images unless said otherwise, seed {seeds or '–'}. In brackets: 95 % intervals over "
-        "models, Wilson's for rates, bootstrap for means, Newcombe's for the AUROC."
+        "models, Wilson's for rates, bootstrap for means, Newcombe's for the AUROC. Scans by an "
+        "earlier version have lines of their own by part and by model, and count nowhere else."
     )
 
 
@@ -191,6 +193,18 @@ def _counts_table(summary: Mapping[str, Any]) -> str:
     models = max((figure["n"] for found in counts.values() for figure in found.values()), default=0)
     table = _table(["clean images", *counts], lines)
     return f"On the {models} models that were scanned with each number of clean images:\n\n{table}"
+
+
+def _presets_table(summary: Mapping[str, Any]) -> str:
+    presets = summary["presets"]
+    if len(presets) < 2:
+        return ""
+    lines = [
+        [metric.title, *(_figure(found.get(metric.name), metric) for found in presets.values())]
+        for metric in METRICS
+    ]
+    lines.append(["seconds, median", *(_plain(p["seconds"], ".0f") for p in presets.values())])
+    return _table(["preset", *presets], lines)
 
 
 def _baseline_table(summary: Mapping[str, Any]) -> str:

@@ -130,9 +130,26 @@ def test_ablations_show_what_each_choice_brings() -> None:
 def test_unusual_budgets_are_named_and_kept_apart() -> None:
     assert row_label(row(method="nc", budget="short")) == "nc [short]"
     assert row_label(row(method="nc", budget="paper")) == "nc"
-    found = summary([*good_rows(), row(budget="quick", asr_after=0.9)])
-    assert set(found["methods"]) == {"ours", "ours [quick]"}
+    found = summary([*good_rows(), row(subject="m0", budget="quick", asr_after=0.9)])
+    assert set(found["methods"]) == {"ours"} and set(found["presets"]) == {"standard", "quick"}
+    assert found["presets"]["quick"]["asr_after"] == {"value": 0.9, "low": 0.9, "high": 0.9, "n": 1}
     assert found["counts"]["500"]["asr_after"]["value"] == pytest.approx(0.01)
+    assert "| preset | standard | quick |" in render_markdown(found)
+
+
+def test_scans_by_another_version_have_lines_of_their_own_and_count_nowhere_else() -> None:
+    now = [row(r, settings="now") for r in good_rows()]
+    old = [row(subject="old", settings="old", verdict="no_evidence", score=0.1, labels=[])]
+    undone = [row(r, method="ours-no-repair", settings="old", asr_after=0.9) for r in now]
+    settings = {"now": {"code": "a"}, "old": {"code": "b"}}
+    found = summarise(now + old + undone, environments={}, settings=settings)
+    assert found["models"] == {"backdoored": 5, "clean": 5, "neither": 0}
+    assert not found["ablations"] and not found["misses"]
+    assert set(found["by_part_and_split"]) == {
+        "cifar10, report", "cifar10, report, earlier version",
+    }
+    (line,) = (each for each in found["each"] if each["subject"] == "old")
+    assert line["split"] == "report, earlier version"
 
 
 def test_fewer_clean_images_get_a_table_and_misses_are_listed() -> None:
