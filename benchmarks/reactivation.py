@@ -18,12 +18,15 @@ from benchmarks.truth import GroundTruth, TriggeredImages
 from rnp_core.data import DefenseSet
 from rnp_core.model import SuspectModel
 
+POISONED = (10, 1)
+"""Triggered images with the label that the attacker wants, of a stronger and a weaker attempt; of
+each target one at least."""
+
 
 @dataclass(frozen=True)
 class ReactivationConfig:
     """Settings of :func:`reactivate`: an attacker who may retrain the model for a moment."""
 
-    poisoned: int = 10  # triggered images with the label that the attacker wants
     steps: int = 20
     batch_size: int = 118  # clean images beside the poisoned ones
     learning_rate: float = 0.01

@@ -45,8 +45,9 @@ class Row:
         targets_found: whether every target is among the suspected labels.
         accuracy_before, accuracy_after: on ``test_images`` clean test images, [0, 1].
         asr_before, asr_after: success of the true trigger on ``triggered_images``, [0, 1].
-        asr_reactivated: the same after a short fine-tuning with a few poisoned images; of a
-            trigger that is new to it, for a model without a backdoor.
+        asr_reactivated, asr_reactivated_by_one: the same after a short fine-tuning with ten
+            poisoned images and with one; of a trigger that is new to it, for a model without a
+            backdoor.
         pruned_filters: silenced by removal.
         trigger_flip_rate: share of clean test images of other (source) classes that the trigger
             recovered for the true target sends there, mean over targets; 0 where there is none.
@@ -84,6 +85,7 @@ class Row:
     asr_before: float | None = None
     asr_after: float | None = None
     asr_reactivated: float | None = None
+    asr_reactivated_by_one: float | None = None
     triggered_images: int | None = None
     pruned_filters: int | None = None
     trigger_flip_rate: float | None = None

@@ -19,7 +19,7 @@ from benchmarks.baselines.contract import Defence, Measured, NotApplicable, Outc
 from benchmarks.images import write_npz
 from benchmarks.methods import Method
 from benchmarks.reactivation import (
-    ReactivationConfig,
+    POISONED,
     hold_back,
     reactivate,
     with_new_trigger,
@@ -166,7 +166,10 @@ def measure_outcome(
 ) -> dict[str, Any]:
     """The measured fields of a row."""
     after = prepared.measure(outcome.repaired) if outcome.repaired else None
-    woken = _reactivated(outcome.repaired, prepared) if outcome.repaired else None
+    woken, woken_by_one = (
+        _reactivated(outcome.repaired, prepared, count) if outcome.repaired else None
+        for count in POISONED
+    )
     test_images, triggered_images = prepared.truth.sizes(prepared.limits.measured)
     return {
         "verdict": outcome.verdict,
@@ -178,6 +181,7 @@ def measure_outcome(
         "asr_before": before.attack_success_rate,
         "asr_after": after.attack_success_rate if after else None,
         "asr_reactivated": woken,
+        "asr_reactivated_by_one": woken_by_one,
         "triggered_images": triggered_images,
         "pruned_filters": outcome.pruned_filters,
         "notes": dict(outcome.notes),
@@ -187,14 +191,14 @@ def measure_outcome(
     }
 
 
-def _reactivated(model: SuspectModel, prepared: Prepared) -> float | None:
-    """Success of the true trigger after an attempt to bring the backdoor back; for a model without
-    one, of a new trigger after the same."""
+def _reactivated(model: SuspectModel, prepared: Prepared, poisoned: int) -> float | None:
+    """Success of the true trigger after an attempt to bring the backdoor back with so many images;
+    for a model without one, of a new trigger after the same."""
     defence, truth = prepared.defence, prepared.truth
     if not truth.triggered:
         truth = with_new_trigger(truth)
-    poisoned, wanted, rest = hold_back(truth, ReactivationConfig().poisoned)
-    woken = reactivate(model, defence.clean, poisoned, wanted, seed=defence.seed)
+    images, wanted, rest = hold_back(truth, max(poisoned, len(truth.triggered)))
+    woken = reactivate(model, defence.clean, images, wanted, seed=defence.seed)
     return rest.measure(woken, max_images=prepared.limits.measured).attack_success_rate
 
 

@@ -124,6 +124,7 @@ def test_a_right_answer_is_measured_as_right(tmp_path: Path) -> None:
     assert row.first_label_right and row.targets_found and row.method == "m"
     assert row.accuracy_before == row.accuracy_after == 1.0
     assert row.asr_before == row.asr_after == row.asr_reactivated == 1.0
+    assert row.asr_reactivated_by_one == 1.0
     assert (row.test_images, row.triggered_images) == (80, 60)
     assert row.trigger_flip_rate == 1.0 and row.trigger_overlap == pytest.approx(1.0)
     assert row.sample_auroc == row.sample_tpr == row.flagged_triggered == 1.0
@@ -136,7 +137,7 @@ def test_poisoned_images_bring_a_backdoor_in_and_leave_the_model_alone(tmp_path:
     model = suspect(QuadrantNet(backdoor=False))
     before = {name: t.clone() for name, t in model.state_dict().items()}
     config = ReactivationConfig(learning_rate=0.1, steps=60)
-    poisoned, wanted, rest = hold_back(truth, config.poisoned)
+    poisoned, wanted, rest = hold_back(truth, 10)
     assert len(poisoned) == len(wanted) == 10
     assert len(rest.triggered[0].images) == len(truth.triggered[0].images) - 10
     woken = reactivate(model, clean, poisoned, wanted, seed=0, config=config)
