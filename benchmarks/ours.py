@@ -18,7 +18,7 @@ from rnp_core.data import SuspectSet
 from rnp_core.inversion import InversionConfig, RecoveredTrigger
 from rnp_core.pipeline import scan
 from rnp_core.report import LabelRow, ScanReport
-from rnp_core.stages.target_label import LabelEvidence
+from rnp_core.stages.target_label import LabelEvidence, accusing_kind
 from rnp_core.stages.triggers import second_looks
 
 Change = Callable[[ScanConfig], ScanConfig]
@@ -72,6 +72,16 @@ def _triggers_as_they_are(
     return tuple(triggers)
 
 
+def _no_triggers(*_arguments: object, **_settings: object) -> tuple[RecoveredTrigger, ...]:
+    return ()
+
+
+def _accusing_kind_alone(
+    row: LabelEvidence, found: Mapping[str, Sequence[RecoveredTrigger]]
+) -> list[str]:
+    return [kind for kind in [accusing_kind(row, found)] if kind]
+
+
 @dataclass(frozen=True)
 class Ablation:
     """One choice of the default path undone.
@@ -119,6 +129,18 @@ ABLATIONS: Mapping[str, Ablation] = {
     "no-sources": Ablation(
         "no patches for a few classes",
         replaced={"rnp_core.stages.triggers.suits_sources": lambda classes: False},
+    ),
+    "no-half-way": Ablation(
+        "patches for a few classes never end half-way",
+        replaced={"rnp_core.stages.source_specific.PROMISING": 1.0},
+    ),
+    "no-settling-again": Ablation(
+        "patches for a few classes settle once",
+        replaced={"rnp_core.stages.triggers.settle_again": _no_triggers},
+    ),
+    "waves-alone": Ablation(
+        "no additive trigger beside a wave in the repair",
+        replaced={"rnp_core.stages.removal._kinds_against": _accusing_kind_alone},
     ),
     "no-strengthening": Ablation(
         "triggers shown as they were first found",
