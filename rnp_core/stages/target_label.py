@@ -133,6 +133,12 @@ class LabelEvidence:
     score: float
     sources: tuple[int, ...] = ()
 
+    @property
+    def has_small_trigger(self) -> bool:
+        """Whether its trigger is smaller than by chance. A label that is accused without one has a
+        backdoor whose trigger may be of a kind other than ``kind``."""
+        return self.size_outlier > 0
+
 
 @dataclass(frozen=True)
 class UniversalEvidence:
@@ -392,6 +398,11 @@ def effective_size(trigger: RecoveredTrigger, *, min_flip_rate: float) -> float:
     return trigger.size * max(1.0, shortfall) ** _STEEPNESS
 
 
+def by_suspicion(evidence: Sequence[LabelEvidence]) -> list[LabelEvidence]:
+    """The highest score first; of equal ones the lower label."""
+    return sorted(evidence, key=lambda row: (-row.score, row.label))
+
+
 def suspected_target_labels(
     evidence: Sequence[LabelEvidence], *, min_score: float = 0.5, further_score: float = 0.8
 ) -> tuple[int, ...]:
@@ -402,9 +413,8 @@ def suspected_target_labels(
         further_score: that each other one needs. Most backdoors have one target, and labels that
             resemble it score higher than those of a clean model.
     """
-    ranked = sorted(evidence, key=lambda row: (-row.score, row.label))
     return tuple(
         row.label
-        for place, row in enumerate(ranked)
+        for place, row in enumerate(by_suspicion(evidence))
         if row.score >= (min_score if place == 0 else max(min_score, further_score))
     )

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rnp_core.data import DefenseSet
@@ -25,7 +24,9 @@ from rnp_core.stages.source_specific import (
 from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     UNIVERSAL_UP_TO,
+    LabelEvidence,
     ScoreWeights,
+    by_suspicion,
     label_sizes,
     typical_size,
     weigh_labels,
@@ -97,6 +98,9 @@ def recover_triggers(
     group. Last, it looks for patches that move images of a few classes only, and where one stands
     out by too little, once more for the labels of the smallest ones.
 
+    Where waves or an agreement of evidence accuse a label whose trigger is of ordinary size, an
+    additive one is looked for too, so that removal works against the right kind.
+
     Args:
         unlearned_shares: ``(K,)`` from unlearning.
         margins: ``(K,)`` from :func:`rnp_core.stages.margins.margins_of_all`. The two decide which
@@ -104,24 +108,27 @@ def recover_triggers(
         max_labels: with more classes, patches are tried for the leading half and an evenly
             spaced control group. Of more than :data:`SCREENED_FROM` labels, a short round picks as
             many for the full length.
-        enough_score: label score at which further kinds add nothing.
+        enough_score: label score at which further kinds add nothing to the verdict.
         doubtful_score: where the unlearned shares carry weight of their own, patches start a second
             time only if some label reaches it.
     """
     leads: Tensor | None = None
 
-    def scores(found: dict[str, tuple[RecoveredTrigger, ...]]) -> Tensor:
-        rows = weigh_labels(
-            unlearned_shares,
-            found,
-            margins=margins,
-            sinusoid_leads=leads,
-            used_batch_statistics=used_batch_statistics,
-            weights=weights,
-        )
-        return torch.tensor([row.score for row in rows])
+    found: dict[str, tuple[RecoveredTrigger, ...]] = {}
 
-    leaders = scores({}).argsort(descending=True, stable=True).tolist()
+    def ranked() -> list[LabelEvidence]:
+        return by_suspicion(
+            weigh_labels(
+                unlearned_shares,
+                found,
+                margins=margins,
+                sinusoid_leads=leads,
+                used_batch_statistics=used_batch_statistics,
+                weights=weights,
+            )
+        )
+
+    leaders = [row.label for row in ranked()]
     labels = with_controls(leaders[: max_labels // 2], leaders, max_labels)
     screened: tuple[RecoveredTrigger, ...] = ()
     if len(labels) > SCREENED_FROM:
@@ -139,11 +146,6 @@ def recover_triggers(
         first = list(dict.fromkeys([*leaders[:2], *smallest[: SCREENED_FROM // 2]]))
         labels = with_controls(first, smallest, SCREENED_FROM)
         screened = tuple(trigger for trigger in screened if trigger.label not in labels)
-    found = {
-        "patch": invert(
-            model, defense_set, labels, kind="patch", config=config, on_progress=on_progress
-        )
-    }
 
     def look(
         kind: str,
@@ -162,7 +164,15 @@ def recover_triggers(
         )
         found[kind] = found.get(kind, ()) + again
 
-    if scores(found).max() >= enough_score:
+    def compared() -> list[int]:
+        first = list(dict.fromkeys([row.label for row in ranked()[:3]] + leaders[:2]))
+        return with_controls(first, leaders, COMPARED_LABELS)
+
+    look("patch", labels, config)
+    top = ranked()[0]
+    if top.score >= enough_score:
+        if not top.has_small_trigger:
+            look("additive", compared(), dict(second_looks(config))["additive"])
         return TriggerSearch(found, screened)
     reseeded = dataclasses.replace(config, seed=config.seed + 1)
     if used_batch_statistics and float(unlearned_shares[leaders[0]]) >= RESTART_SHARE:
@@ -183,20 +193,17 @@ def recover_triggers(
             waved = with_controls([int(leads.argmax())], leaders, COMPARED_LABELS)
             look(SINUSOID, waved, config, survey.starts(waved))
     for kind, settings in second_looks(config):
-        current = scores(found)
-        highest = float(current.max())
-        like_waves = kind == "additive" and SINUSOID in found  # waves may stand for any faint image
-        if highest >= enough_score and not like_waves:
+        top = ranked()[0]
+        of_unknown_kind = SINUSOID in found or not top.has_small_trigger
+        if top.score >= enough_score and not (kind == "additive" and of_unknown_kind):
             break
-        if kind == "patch" and used_batch_statistics and highest < doubtful_score:
+        if kind == "patch" and used_batch_statistics and top.score < doubtful_score:
             break
         if kind == "patch" and not used_batch_statistics:
             look(kind, labels, settings)  # nothing else tells which labels deserve it
             continue
-        ranked = current.argsort(descending=True, stable=True).tolist()
-        first = list(dict.fromkeys([*ranked[:3], *leaders[:2]]))
-        look(kind, with_controls(first, leaders, COMPARED_LABELS), settings)
-    if suits_sources(len(unlearned_shares)) and scores(found).max() < enough_score:
+        look(kind, compared(), settings)
+    if suits_sources(len(unlearned_shares)) and ranked()[0].score < enough_score:
         some = find_source_specific(
             model, defense_set, labels, config=config, on_progress=on_progress
         )
@@ -205,7 +212,7 @@ def recover_triggers(
             sizes = label_sizes(some, min_flip_rate=weights.min_flip_rate)
             least = sorted(some, key=lambda trigger: sizes[trigger.label])[:SOURCES_AGAIN]
             stands_out = sizes[least[0].label] < PROMISING * typical_size(some)
-            if stands_out and scores(found).max() < enough_score:
+            if stands_out and ranked()[0].score < enough_score:
                 found[SOURCE_SPECIFIC] += settle_again(
                     model, defense_set, least, config=reseeded, on_progress=on_progress
                 )

@@ -234,8 +234,19 @@ def test_screening_compares_with_a_control_group_of_ordinary_labels(recorded: Re
 
 @pytest.mark.parametrize("enough", [0.0, 0.99])
 def test_how_much_doubt_is_tolerated_can_be_set(recorded: Recorder, enough: float) -> None:
+    recorded.sizes[("patch", 3)] = 8.0
     run(leading(10, 3), enough_score=enough)
     assert (len(recorded.calls) == 1) == (enough == 0.0)
+
+
+@pytest.mark.parametrize(("size", "kinds"), [(15.0, ["patch", "additive"]), (1.0, ["patch"])])
+def test_a_label_that_is_accused_without_a_small_patch_gets_an_additive_trigger(
+    recorded: Recorder, size: float, kinds: list[str]
+) -> None:
+    recorded.sizes[("patch", 3)] = size
+    found = run(leading(10, 3), enough_score=0.0)
+    assert list(found) == kinds
+    assert all(3 in labels for _, labels, _ in recorded.calls)
 
 
 def test_two_classes_are_enough(recorded: Recorder) -> None:
