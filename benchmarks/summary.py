@@ -60,6 +60,11 @@ def summarise(
     main = MAIN_COUNT if MAIN_COUNT in counts else (counts[0] if counts else MAIN_COUNT)
     at_main = [row for row in chosen if row.clean_count == main]
     ours, by_method = standard_rows(at_main), _by_method(at_main)
+    of_all_versions = standard_rows([row for row in rows if row.clean_count == main])
+
+    def split(row: Row) -> str:
+        return f"{row.split}{EARLIER * (row.key in earlier)}"
+
     return {
         "clean_images": main,
         "reported": bool(reported),
@@ -80,10 +85,7 @@ def summarise(
         "ablations": _ablations([*at_main, *rescore(ours)]),
         "by_part_and_split": {
             name: _figures(part, (*METRICS, *WHERE_ACCUSED))
-            for name, part in _by(
-                standard_rows([row for row in rows if row.clean_count == main]),
-                lambda row: f"{row.part}, {row.split}{EARLIER * (row.key in earlier)}",
-            ).items()
+            for name, part in _by(of_all_versions, lambda row: f"{row.part}, {split(row)}").items()
         },
         "by_attack": {
             name: _figures(part)
@@ -94,9 +96,7 @@ def summarise(
         },
         "misses": _misses(ours),
         "each": [
-            _each(row, is_earlier=row.key in earlier)
-            for row in standard_rows([row for row in rows if row.clean_count == main])
-            if row.status == "done"
+            {**_each(row), "split": split(row)} for row in of_all_versions if row.status == "done"
         ],
         "failures": [
             {"subject": row.subject, "method": row_label(row), "error": row.error}
@@ -270,12 +270,12 @@ def _misses(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _each(row: Row, *, is_earlier: bool) -> dict[str, Any]:
+def _each(row: Row) -> dict[str, Any]:
     """What our scan said about one model, beside the truth."""
     return {
         "subject": row.subject,
         "part": row.part,
-        "split": f"{row.split}{EARLIER * is_earlier}",
+        "split": row.split,
         "seed": row.seed,
         "truth": row.control or row.attack,
         "targets": row.targets,

@@ -182,14 +182,19 @@ def _comparison(summary: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _metric_lines(groups: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """One line for each metric, with its figure in every group."""
+    return [
+        [metric.title, *(_figure(found.get(metric.name), metric) for found in groups.values())]
+        for metric in METRICS
+    ]
+
+
 def _counts_table(summary: Mapping[str, Any]) -> str:
     counts = summary["counts"]
     if len(counts) < 2:
         return ""
-    lines = [
-        [metric.title, *(_figure(counts[count].get(metric.name), metric) for count in counts)]
-        for metric in METRICS
-    ]
+    lines = _metric_lines(counts)
     models = max((figure["n"] for found in counts.values() for figure in found.values()), default=0)
     table = _table(["clean images", *counts], lines)
     return f"On the {models} models that were scanned with each number of clean images:\n\n{table}"
@@ -199,10 +204,7 @@ def _presets_table(summary: Mapping[str, Any]) -> str:
     presets = summary["presets"]
     if len(presets) < 2:
         return ""
-    lines = [
-        [metric.title, *(_figure(found.get(metric.name), metric) for found in presets.values())]
-        for metric in METRICS
-    ]
+    lines = _metric_lines(presets)
     lines.append(["seconds, median", *(_plain(p["seconds"], ".0f") for p in presets.values())])
     return _table(["preset", *presets], lines)
 
@@ -211,10 +213,7 @@ def _baseline_table(summary: Mapping[str, Any]) -> str:
     methods = summary["methods"]
     if len(methods) < 2:
         return ""
-    lines = [
-        [metric.title, *(_figure(found.get(metric.name), metric) for found in methods.values())]
-        for metric in METRICS
-    ]
+    lines = _metric_lines(methods)
     cost = [summary["cost"][name] for name in methods]
     lines.append(["seconds, median", *(_plain(c["seconds"], ".0f") for c in cost)])
     lines.append(["memory, largest, MiB", *(_plain(c["peak_mib"], ".0f") for c in cost)])

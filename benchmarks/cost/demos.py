@@ -62,12 +62,14 @@ def widened(state: Mapping[str, Tensor], times: int, *, classes: int) -> dict[st
         state: of a network of convolutions and BatchNorm that reads 3 channels and ends in
             ``classes`` outputs.
     """
+    if times == 1:
+        return dict(state)
     generator = torch.Generator().manual_seed(0)
     found = {}
     for name, value in state.items():
-        if times > 1 and value.dim() and value.shape[0] != classes:
+        if value.dim() and value.shape[0] != classes:
             value = value.repeat(times, *[1] * (value.dim() - 1))
-        if times > 1 and value.dim() > 1 and value.shape[1] != 3:
+        if value.dim() > 1 and value.shape[1] != 3:
             value = value.repeat(1, times, *[1] * (value.dim() - 2)) / times
             value = value * (1 + _SCATTER * torch.randn(value.shape, generator=generator))
         found[name] = value
