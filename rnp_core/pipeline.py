@@ -64,6 +64,7 @@ from rnp_core.stages.target_label import (
     LabelEvidence,
     accusing_kind,
     best_trigger,
+    by_suspicion,
     weigh_labels,
     weigh_universal,
 )
@@ -480,7 +481,7 @@ def _shown_triggers(
     stand in for what they were made of.
     """
     found, shown, suspected = search.by_kind, [], judgement.suspected_target_labels
-    for row in sorted(labels, key=lambda row: (-row.score, row.label)):
+    for row in by_suspicion(labels):
         kinds = [k for k, triggers in found.items() if any(t.label == row.label for t in triggers)]
         loudest = accusing_kind(row, found)
         kinds.sort(key=lambda kind: kind != loudest)

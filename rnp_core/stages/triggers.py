@@ -113,7 +113,6 @@ def recover_triggers(
             time only if some label reaches it.
     """
     leads: Tensor | None = None
-
     found: dict[str, tuple[RecoveredTrigger, ...]] = {}
 
     def ranked() -> list[LabelEvidence]:
