@@ -370,7 +370,7 @@ def _summary(report: ScanReport, out: Path) -> None:
     console.print(facts)
     if report.labels:
         table = Table("label", "name", "unlearned share", "trigger px", "ratio", "score")
-        for row in sorted(report.labels, key=lambda row: -row.score)[:5]:
+        for row in report.ranked_labels[:5]:
             table.add_row(
                 str(row.label),
                 _safe(row.name),

@@ -266,6 +266,11 @@ class ScanReport:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def ranked_labels(self) -> list[LabelRow]:
+        """The rows of the labels, the most suspicious first."""
+        return sorted(self.labels, key=lambda row: (-row.score, row.label))
+
+    @property
     def target_depends_on_image(self) -> bool:
         """Whether a trigger to any other class accuses the model, as in an all-to-all backdoor."""
         return any(row.label < 0 for row in self.triggers)

@@ -25,7 +25,7 @@ from rnp_core import ScanReport
 
 def label_table(report: ScanReport) -> pd.DataFrame:
     """Evidence by label, the most suspicious first."""
-    rows = sorted(report.labels, key=lambda row: (-row.score, row.label))
+    rows = report.ranked_labels
     names = report.model.class_names
     return pd.DataFrame({
         "label": [row.label for row in rows],

@@ -39,6 +39,11 @@ class Triage:
         return sum(row.flagged for row in self.samples)
 
     @property
+    def ranked(self) -> list[SampleRow]:
+        """The suspects, the most suspicious first."""
+        return sorted(self.samples, key=lambda row: (-row.suspicion_score, row.index))
+
+    @property
     def false_positives(self) -> int:
         """Clean images above the threshold."""
         limit = self.threshold
@@ -102,7 +107,7 @@ def suspicion_histogram(found: Triage) -> go.Figure:
 def sample_table(report: ScanReport, found: Triage) -> pd.DataFrame:
     """Suspects, the most suspicious first; names of files and labels are untrusted text."""
     names = report.model.class_names
-    rows = sorted(found.samples, key=lambda row: (-row.suspicion_score, row.index))
+    rows = found.ranked
     return pd.DataFrame({
         "index": [row.index for row in rows],
         "id": [row.id for row in rows],

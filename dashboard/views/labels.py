@@ -17,7 +17,7 @@ from rnp_core import ScanReport
 def render_choice(report: ScanReport, options: Mapping[str, Any]) -> None:
     """Which label to look at, the most suspicious first."""
     names = report.model.class_names
-    order = [row.label for row in sorted(report.labels, key=lambda row: (-row.score, row.label))]
+    order = [row.label for row in report.ranked_labels]
     st.selectbox("Label", order, format_func=lambda label: label_name(label, names), width=340,
                  **options)
 

@@ -91,10 +91,9 @@ def render_filter(
         text = st.text_input("File name contains", max_chars=100, width=220, key="which-text",
                              on_change=on_change)
     wanted = keep[which or "all"]
-    rows = [row for row in found.samples
+    return [row for row in found.ranked
             if wanted(row) and (label is None or row.predicted == label)
             and text.lower() in row.id.lower()]
-    return sorted(rows, key=lambda row: (-row.suspicion_score, row.index))
 
 
 def render_pages(pages: int, rows: int, options: Mapping[str, Any]) -> None:

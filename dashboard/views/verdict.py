@@ -139,7 +139,7 @@ def render_suspect_label(report: ScanReport, job: Job, pictures: Sequence[bytes]
             st.caption("Suspected target label")
             st.markdown("### Depends on the image", anchors=False)
         elif report.labels:
-            top = max(report.labels, key=lambda row: row.score)
+            top = report.ranked_labels[0]
             st.caption("Most suspicious label, below the threshold")
             st.markdown(f"### {plain(label_name(top.label, names))}", anchors=False)
         if len(pictures) >= 2:

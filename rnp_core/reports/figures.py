@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from rnp_core.report import LabelRow, ScanReport
+from rnp_core.report import ScanReport
 from rnp_core.reports.text import isolated, number, percent, shown
 
 MOST_LABELS = 12
@@ -90,10 +89,9 @@ def label_name(report: ScanReport, label: int, *, most: int = 40) -> str:
 
 
 def _trigger_sizes(report: ScanReport) -> Figure | None:
-    rows = [row for row in report.labels if row.norm_ratio is not None]
+    rows = [row for row in report.ranked_labels if row.norm_ratio is not None][:MOST_LABELS]
     if not rows:
         return None
-    rows = _leading(rows)
     suspected = set(report.suspected_target_labels)
     series = tuple(
         Series(
@@ -124,10 +122,6 @@ def _trigger_sizes(report: ScanReport) -> Figure | None:
         marks=((1.0, "median"),),
         x_range=(0.0, max(1.2, *(min(row.norm_ratio or 0.0, 3.0) for row in rows))),
     )
-
-
-def _leading(rows: Sequence[LabelRow]) -> list[LabelRow]:
-    return sorted(rows, key=lambda row: -row.score)[:MOST_LABELS]
 
 
 def _unlearning(report: ScanReport) -> Figure | None:

@@ -138,7 +138,6 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
     book = PictureBook(run)
     suspicion = sorted(report.samples, key=lambda row: (not row.flagged, -row.suspicion_score))
     filters = sorted(report.pruned_filters, key=lambda row: row.mask_value)
-    labels = sorted(report.labels, key=lambda row: -row.score)
     suspected = set(report.suspected_target_labels)
     accused = suspected | {-1}  # a trigger to any other class
     leading = [r for i, r in enumerate(report.triggers) if i == 0 or r.label in accused]
@@ -157,7 +156,7 @@ def build_view(run: RunFolder, *, most_samples: int = MOST_SAMPLES) -> ReportVie
         place=_unit(report.backdoor_score, 0.0),
         known=calibration_scores(),
         findings=Chosen(findings[:MOST_FINDINGS], len(findings)),
-        labels=_chosen(labels, MOST_LABELS),
+        labels=_chosen(report.ranked_labels, MOST_LABELS),
         triggers=_pictured(report, leading, book),
         other_triggers=_pictured(report, others, book),
         filters=_chosen(filters, MOST_FILTERS),

@@ -18,7 +18,7 @@ def show(job: Job, run: RunFolder) -> None:
     chosen = state.whole("label", known)
     if chosen is None:
         suspected = report.suspected_target_labels
-        chosen = suspected[0] if suspected else max(report.labels, key=lambda row: row.score).label
+        chosen = suspected[0] if suspected else report.ranked_labels[0].label
     labels.render_choice(report, state.linked("label", chosen))
     labels.render_label(report, chosen)
     labels.render_curves(report, chosen)
