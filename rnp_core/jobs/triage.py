@@ -22,7 +22,7 @@ from rnp_core.errors import ReportError, RnpError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import SuspectModel
 from rnp_core.parts import retried_batches
-from rnp_core.pipeline import (
+from rnp_core.preparation import (
     accelerate_for_scan,
     scan_arithmetic,
     split,

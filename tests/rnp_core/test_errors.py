@@ -26,7 +26,7 @@ from rnp_core.errors import (
     RnpError,
 )
 from rnp_core.offered import staged
-from rnp_core.pipeline import split
+from rnp_core.preparation import split
 from rnp_core.request import ScanRequest
 from rnp_core.run_reader import RunFolder, read_report
 from rnp_core.scan_file import scan_request

@@ -16,7 +16,8 @@ from rnp_core.cli import main
 from rnp_core.errors import ModelError, ScanCancelled
 from rnp_core.evaluation.success import attack_success_rate
 from rnp_core.model import SuspectModel
-from rnp_core.pipeline import STAGES, accelerate_for_scan, split, with_fitting_batches
+from rnp_core.pipeline import STAGES
+from rnp_core.preparation import accelerate_for_scan, split, with_fitting_batches
 from rnp_core.progress import Progress
 from tests.helpers.models import CORNER_TRIGGER, TARGET, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -99,7 +100,7 @@ def test_how_it_computes_is_put_back(precision: str, digits: str) -> None:
 def test_batches_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     model, compared = planted_model(), []
     monkeypatch.setattr(
-        "rnp_core.pipeline.accelerate", lambda model, images, **options: compared.append(images)
+        "rnp_core.preparation.accelerate", lambda model, images, **options: compared.append(images)
     )
     for side, batch in ((12, 128), (224, 32), (1000, 16)):
         model.input_shape = (3, side, side)
