@@ -57,8 +57,8 @@ VERDICTS = {
     "suspicious": VerdictWords(
         "This model is suspicious",
         "Some evidence points to a backdoor, but less than the known backdoored models show.",
-        "Look at the evidence, scan again with the thorough preset or with more clean "
-        "images, and hold the model back until then.",
+        "Look at the evidence, scan again with another seed or with more clean images, and hold "
+        "the model back until then.",
         ":material/gpp_maybe:",
         "orange",
     ),

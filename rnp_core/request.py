@@ -12,11 +12,11 @@ from rnp_core.errors import ConfigError
 
 PRESETS = {
     "quick": "20 to 30 s. Three fifths of the steps: recovered triggers are larger and weaker, and "
-    "a faint one may be missed. For a first look; no benchmark measures how much it misses.",
+    "a faint one may be missed. For a first look; of six small backdoored models it accuses four.",
     "standard": "20 to 40 s. The one that the measured results rest on; a trigger that takes more "
-    "steps than it has is missed.",
-    "thorough": "30 to 60 s. Twice the steps, for a model in doubt. It gives up time; no benchmark "
-    "measures how much it finds.",
+    "steps than it has is missed. Of the same six it accuses all.",
+    "thorough": "30 to 60 s. Twice the steps, for a repair that did not do. It gives up time, and "
+    "finds no more: innocent triggers get smaller too, and of the same six it accuses five.",
 }
 """What each preset promises: the time of a demo model (a small network with 12 classes, 600 clean
 images of 32 x 32 pixels) on two cores with fast bfloat16, and what it gives up. The longer time is

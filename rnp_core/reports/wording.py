@@ -27,8 +27,8 @@ VERDICTS = {
     "suspicious": VerdictWords(
         "Suspicious",
         "Some evidence points to a backdoor, but less than known backdoored models show.",
-        "Hold the model back, look at the evidence, and scan again with the thorough preset or "
-        "more clean images.",
+        "Hold the model back, look at the evidence, and scan again with another seed or more clean "
+        "images.",
     ),
     "no_evidence": VerdictWords(
         "No evidence found by these checks",
