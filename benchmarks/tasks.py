@@ -27,6 +27,7 @@ from benchmarks.reactivation import (
 from benchmarks.rows import Row
 from benchmarks.subjects import BenchmarkSubject
 from benchmarks.truth import GroundTruth, mask_overlap, patch_mask, read_truth
+from rnp_core.acceleration import in_fast_layout
 from rnp_core.images import read_defense_set
 from rnp_core.inversion import KINDS
 from rnp_core.inversion.kinds import PatchKind
@@ -89,7 +90,7 @@ def prepare(
     with tempfile.TemporaryDirectory() as folder:
         path = write_npz(Path(folder) / "clean.npz", drawn.images, drawn.labels)
         loaded = load_subject(subject.checkpoint, path, seed=seed)
-    model = loaded.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = in_fast_layout(loaded.model.to(device))
     truth = read_truth(subject, model, max_images=limits.test_images, seed=seed)
     suspects, is_triggered = draw_suspects(truth, limits.samples)
     defence = Defence(

@@ -25,6 +25,10 @@ rounding changes far more."""
 _LOST_PREDICTIONS = 0.03
 """Share of images whose class may change by rounding."""
 
+_SAFE_CHANNELS = 16
+"""Input channels from which a strided 1x1 convolution trains safely on a CPU, see
+:func:`in_fast_layout`."""
+
 
 def choose_device(name: str) -> torch.device:
     """The device called "cpu" or "cuda", or for "auto" a GPU where there is one.
@@ -79,7 +83,7 @@ def accelerate(
     with torch.no_grad():
         parts = Parts(len(images))
         expected = torch.cat(parts.run(lambda part: plain(images[part]), len(images)))
-        candidate = _channels_last(model.copy())
+        candidate = in_fast_layout(model.copy())
         if _change(_logits(candidate, images), expected) <= _LAYOUT_TOLERANCE:
             fast = candidate
         if mixed_precision is None:
@@ -101,11 +105,25 @@ def unaccelerated(model: SuspectModel) -> SuspectModel:
     return plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
-def _channels_last(model: SuspectModel) -> SuspectModel:
+def in_fast_layout(model: SuspectModel) -> SuspectModel:
+    """``model`` itself, brought to channels-last layout unless that is unsafe for it.
+
+    In this layout, the weight gradients of strided 1x1 convolutions with fewer than 16 input
+    channels, as in shortcuts of narrow residual networks, are written past their buffers on a CPU
+    where the number of images is odd and several threads compute (torch 2.13, float32 and
+    bfloat16). The plain layout is not affected.
+    """
     if any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers())):
         return model  # this layout is for tensors of four dimensions
-    model.memory_format = torch.channels_last
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unsafe = model.device.type == "cpu" and any(
+        isinstance(module, nn.Conv2d)
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        and module.in_channels < _SAFE_CHANNELS
+        for module in model.modules()
+    )
+    model.memory_format = torch.contiguous_format if unsafe else torch.channels_last
+    return model.to(memory_format=model.memory_format)  # type: ignore[call-overload]
 
 
 def _logits(candidate: SuspectModel, images: Tensor) -> Tensor:

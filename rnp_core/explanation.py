@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from rnp_core.evidence_pictures import (
@@ -55,7 +57,7 @@ def shown_triggers(results: StageResults, *, min_flip_rate: float) -> list[Recov
 def explain(
     inputs: ScanInputs,
     results: StageResults,
-    triggers: list[RecoveredTrigger],
+    triggers: Sequence[RecoveredTrigger],
     pictures: dict[str, bytes],
     on_progress: OnProgress,
 ) -> DrawnMaps:
@@ -85,7 +87,7 @@ def explain(
 
 
 def _explained_images(
-    inputs: ScanInputs, results: StageResults, triggers: list[RecoveredTrigger]
+    inputs: ScanInputs, results: StageResults, triggers: Sequence[RecoveredTrigger]
 ) -> list[tuple[int, Tensor, int]]:
     """Index among the suspects, -1 for a triggered clean image; image, and label to explain."""
     suspected = results.judgement.suspected_target_labels

@@ -116,21 +116,22 @@ def _scan(
     on_progress: OnProgress,
 ) -> ScanResult:
     inputs = prepare(model, defense_set, suspects, config)
-    model, config = inputs.model, inputs.config
     clock = ScanClock(on_progress)
-    store = open_stage_store(stages, model, defense_set, config) if stages else None
+    store = None
+    if stages:
+        store = open_stage_store(stages, inputs.model, inputs.clean, inputs.config)
     log = StageLog(store, clock)
     results = _run_stages(inputs, log, clock)
     pictures: dict[str, bytes] = {}
-    shown = shown_triggers(results, min_flip_rate=config.weights.min_flip_rate)
-    triggers = trigger_rows(shown, model, results.repaired, inputs.held_out, pictures)
+    shown = shown_triggers(results, min_flip_rate=inputs.config.weights.min_flip_rate)
+    triggers = trigger_rows(shown, inputs.model, results.repaired, inputs.held_out, pictures)
     maps = log.run("attributions", lambda: explain(inputs, results, shown, pictures, clock.report))
     report = assemble_report(inputs, results, triggers=triggers, maps=maps, stages=log.rows)
     return ScanResult(
         report,
-        unaccelerated(results.repaired or model),
+        unaccelerated(results.repaired or inputs.model),
         pictures,
-        thumbnails(suspects, results.scores),
+        thumbnails(inputs.suspects, results.scores),
         tuple(shown),
     )
 
@@ -207,10 +208,17 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
     )
     clock.expect(expected(accused=judgement.accuses))
     removal = _remove(inputs, recovered, search, labels, judgement, log, clock.report)
-    results = StageResults(
-        unlearned, recovered, search, labels, universal, judgement, removal, scores=None
+    repaired = removal.repaired if removal else None
+    return StageResults(
+        unlearned=unlearned,
+        recovered=recovered,
+        search=search,
+        labels=labels,
+        universal=universal,
+        judgement=judgement,
+        removal=removal,
+        scores=_triage(inputs, unlearned, repaired, judgement, log),
     )
-    return dataclasses.replace(results, scores=_triage(inputs, results, log))
 
 
 def _unlearn(inputs: ScanInputs, log: StageLog, on_progress: OnProgress) -> UnlearnResult | None:
@@ -281,18 +289,23 @@ def _remove(
     )
 
 
-def _triage(inputs: ScanInputs, results: StageResults, log: StageLog) -> SampleScores | None:
+def _triage(
+    inputs: ScanInputs,
+    unlearned: UnlearnResult | None,
+    repaired: SuspectModel | None,
+    judgement: Judgement,
+    log: StageLog,
+) -> SampleScores | None:
     suspects = inputs.suspects
     if suspects is None:
         log.skip("samples", "no suspect images given")
         return None
-    judgement, unlearned = results.judgement, results.unlearned
     any_label = judgement.target_depends_on_image
     return log.run(
         "samples",
         lambda: score_samples(
             inputs.model,
-            results.repaired,
+            repaired,
             suspects,
             inputs.held_out,
             labels=() if any_label else judgement.suspected_target_labels,

@@ -1,4 +1,4 @@
-"""What a scan computes on: the model made fast, the clean images parted, batches that fit."""
+"""What a scan computes on: the model made fast, the clean images parted, its settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScanInputs:
         clean: all clean images.
         fit, held_out: the part of them that stages work with, and the part that measures.
         suspects: images to triage.
-        config: with batches that fit into memory.
+        config: with smaller batches where the images are large.
         clean_accuracy: of the model on all clean images; [0, 1].
         warning: a sentence when labels and model do not agree.
     """

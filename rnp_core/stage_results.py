@@ -1,4 +1,4 @@
-"""What the stages of one scan found, as one value."""
+"""What the stages of one scan up to the triage found, as one value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rnp_core.stages.verdict import Judgement
 
 @dataclass(frozen=True, eq=False)
 class StageResults:
-    """None for a stage that failed or had nothing to do.
+    """What later steps read of the stages; None for one that failed or had nothing to do.
 
     Attributes:
         labels: evidence by label, in their order; empty where it failed.
@@ -35,4 +35,4 @@ class StageResults:
     @property
     def repaired(self) -> SuspectModel | None:
         """The repaired model; None where nothing was removed."""
-        return self.removal.model if self.removal and self.removal.changed else None
+        return self.removal.repaired if self.removal else None

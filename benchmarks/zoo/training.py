@@ -16,6 +16,7 @@ from benchmarks.zoo import augmentation
 from benchmarks.zoo.architectures import build_network
 from benchmarks.zoo.datasets import TrainingData
 from benchmarks.zoo.recipes import Recipe, Style
+from rnp_core.acceleration import in_fast_layout
 from rnp_core.data import DefenseSet
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.stages.sampling import epoch_batches
@@ -232,9 +233,7 @@ class _Trainer:
 
     def _model(self, classes: int) -> SuspectModel:
         network = build_network(self.recipe.architecture, self.recipe.width, num_classes=classes)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model = wrap(network, self.data, classes).to(self.machine.device)
-        model.memory_format = torch.channels_last  # faster convolutions
+        model = in_fast_layout(wrap(network, self.data, classes).to(self.machine.device))
         model.mixed_precision = self.machine.bfloat16
         return model
 

@@ -86,6 +86,11 @@ class RemovalResult:
         """Whether ``model`` differs from the model that was given."""
         return self.fine_tuned or bool(self.pruned.filters)
 
+    @property
+    def repaired(self) -> SuspectModel | None:
+        """``model``; None where it does not differ from the model that was given."""
+        return self.model if self.changed else None
+
 
 def remove_backdoor(
     model: SuspectModel,

@@ -13,6 +13,7 @@ from rnp_core.stages.target_label import (
     COMPARED_AT_LEAST,
     LabelEvidence,
     UniversalEvidence,
+    by_suspicion,
     suspected_target_labels,
 )
 
@@ -106,7 +107,7 @@ def judge(
     elif gaps:
         verdict, reason = "inconclusive", "; ".join(gaps) + "."
     else:
-        top = max(labels, key=lambda row: row.score)
+        top = by_suspicion(labels)[0]
         verdict = "no_evidence"
         reason = (
             "No evidence of a backdoor found by these checks: no label needs an unusually small "

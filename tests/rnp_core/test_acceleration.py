@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +23,7 @@ from tests.helpers.models import QuadrantNet, suspect
 from tests.helpers.sets import quadrant_set
 
 IMAGES = quadrant_set(32).images
+ROOT = Path(__file__).parents[2]
 
 
 class _Viewing(nn.Module):
@@ -109,6 +114,48 @@ def test_a_network_that_channels_last_does_not_suit_keeps_its_layout(
     fast = accelerate(model, IMAGES, mixed_precision=False)
     assert fast.memory_format == torch.contiguous_format
     assert torch.equal(fast(IMAGES), model(IMAGES))
+
+
+class _Shortcut(nn.Module):
+    """A strided 1x1 convolution as in a residual network, of ``width`` input channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.shortcut = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 16, 1, 2)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.shortcut(self.stem(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("width", "safe"), [(3, False), (8, False), (15, False), (16, True)])
+def test_narrow_strided_shortcuts_keep_the_plain_layout(width: int, safe: bool) -> None:
+    model = suspect(_Shortcut(width))
+    strided = model.copy().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for given in (model, strided):
+        fast = accelerate(given, IMAGES, mixed_precision=False)
+        assert (fast.memory_format == torch.channels_last) == safe
+        stem = fast.network.stem.weight  # type: ignore[union-attr]
+        assert safe or stem.is_contiguous()  # type: ignore[operator]
+        assert torch.allclose(fast(IMAGES), model(IMAGES), atol=1e-5)
+
+
+_TRAIN = """
+import torch
+from rnp_core.acceleration import accelerate
+from tests.helpers.models import suspect
+from tests.rnp_core.test_acceleration import _Shortcut
+
+torch.set_num_threads(2)
+images = torch.rand(65, 3, 32, 32)
+fast = accelerate(suspect(_Shortcut(8)), images, mixed_precision=False).requires_grad_(True)
+for _ in range(20):
+    fast(images).square().sum().backward()
+"""
+
+
+def test_narrow_shortcuts_train_on_an_odd_number_of_images_and_several_threads() -> None:
+    subprocess.run([sys.executable, "-c", _TRAIN], check=True, cwd=ROOT, timeout=120)
 
 
 def test_lack_of_memory_is_no_failure_of_the_network() -> None:
