@@ -21,7 +21,7 @@ PRESETS = {
 """What each preset promises: the time of a demo model (a small network with 12 classes, 600 clean
 images of 32 x 32 pixels) on two cores with fast bfloat16, and what it gives up. The longer time is
 that of a clean model, on which every search is made. Measured on two kinds of processors, start of
-the process included: 18 to 29 s, 21 to 41 s over the six demo models, and 31 to 58 s."""
+the process included: 18 to 29 s, 20 to 41 s over the six demo models, and 31 to 58 s."""
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32")
