@@ -101,8 +101,8 @@ def accelerate(
 def unaccelerated(model: SuspectModel) -> SuspectModel:
     """A copy of ``model`` on the CPU with the plain layout and arithmetic."""
     plain = model.copy().cpu()
-    plain.memory_format, plain.mixed_precision = torch.contiguous_format, False
-    return plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    plain.mixed_precision = False
+    return _in_layout(plain, torch.contiguous_format)
 
 
 def in_fast_layout(model: SuspectModel) -> SuspectModel:
@@ -122,8 +122,12 @@ def in_fast_layout(model: SuspectModel) -> SuspectModel:
         and module.in_channels < _SAFE_CHANNELS
         for module in model.modules()
     )
-    model.memory_format = torch.contiguous_format if unsafe else torch.channels_last
-    return model.to(memory_format=model.memory_format)  # type: ignore[call-overload]
+    return _in_layout(model, torch.contiguous_format if unsafe else torch.channels_last)
+
+
+def _in_layout(model: SuspectModel, layout: torch.memory_format) -> SuspectModel:
+    model.memory_format = layout
+    return model.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def _logits(candidate: SuspectModel, images: Tensor) -> Tensor:

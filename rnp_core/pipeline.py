@@ -116,16 +116,17 @@ def _scan(
     on_progress: OnProgress,
 ) -> ScanResult:
     inputs = prepare(model, defense_set, suspects, config)
-    clock = ScanClock(on_progress)
     store = None
     if stages:
         store = open_stage_store(stages, inputs.model, inputs.clean, inputs.config)
-    log = StageLog(store, clock)
-    results = _run_stages(inputs, log, clock)
+    log = StageLog(store, ScanClock(on_progress))
+    results = _run_stages(inputs, log)
     pictures: dict[str, bytes] = {}
     shown = shown_triggers(results, min_flip_rate=inputs.config.weights.min_flip_rate)
     triggers = trigger_rows(shown, inputs.model, results.repaired, inputs.held_out, pictures)
-    maps = log.run("attributions", lambda: explain(inputs, results, shown, pictures, clock.report))
+    maps = log.run(
+        "attributions", lambda: explain(inputs, results, shown, pictures, log.clock.report)
+    )
     report = assemble_report(inputs, results, triggers=triggers, maps=maps, stages=log.rows)
     return ScanResult(
         report,
@@ -136,7 +137,7 @@ def _scan(
     )
 
 
-def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageResults:
+def _run_stages(inputs: ScanInputs, log: StageLog) -> StageResults:
     """All stages up to the triage, each with what those before it found."""
     model, config = inputs.model, inputs.config
     expected = functools.partial(
@@ -147,12 +148,12 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
         suspects=len(inputs.suspects) if inputs.suspects else 0,
         batch_norms=has_batch_norms(model),
     )
-    clock.expect(expected())
-    unlearned = _unlearn(inputs, log, clock.report)
-    recovered = _recover(inputs, unlearned, log, clock.report)
+    log.clock.expect(expected())
+    unlearned = _unlearn(inputs, log)
+    recovered = _recover(inputs, unlearned, log)
     even = torch.full((model.num_classes,), 1 / model.num_classes)
     shares = unlearned.unlearned_shares if unlearned else even
-    clock.expect(expected(share=float(shares.max())))
+    log.clock.expect(expected(share=float(shares.max())))
     collapsed = bool(unlearned and unlearned.collapsed)
     batch_statistics = bool(unlearned and unlearned.used_batch_statistics and collapsed)
     margins = log.run(
@@ -161,7 +162,7 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
             model,
             max_labels=config.max_labels,
             config=config.margin_stage,
-            on_progress=clock.report,
+            on_progress=log.clock.report,
         ),
     )
     search = log.run(
@@ -175,7 +176,7 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
             config=config.invert_stage,
             max_labels=config.max_labels,
             weights=config.weights,
-            on_progress=clock.report,
+            on_progress=log.clock.report,
         ),
     )
     labels = (
@@ -206,8 +207,8 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
         config=config,
         universal=universal,
     )
-    clock.expect(expected(accused=judgement.accuses))
-    removal = _remove(inputs, recovered, search, labels, judgement, log, clock.report)
+    log.clock.expect(expected(accused=judgement.accuses))
+    removal = _remove(inputs, recovered, search, labels, judgement, log)
     repaired = removal.repaired if removal else None
     return StageResults(
         unlearned=unlearned,
@@ -221,7 +222,7 @@ def _run_stages(inputs: ScanInputs, log: StageLog, clock: ScanClock) -> StageRes
     )
 
 
-def _unlearn(inputs: ScanInputs, log: StageLog, on_progress: OnProgress) -> UnlearnResult | None:
+def _unlearn(inputs: ScanInputs, log: StageLog) -> UnlearnResult | None:
     stage = inputs.config.unlearn_stage
     return log.run_batches(
         "unlearn",
@@ -229,7 +230,7 @@ def _unlearn(inputs: ScanInputs, log: StageLog, on_progress: OnProgress) -> Unle
             inputs.model,
             inputs.fit,
             config=dataclasses.replace(stage, batch_size=size),
-            on_progress=on_progress,
+            on_progress=log.clock.report,
         ),
         stage.batch_size,
     )
@@ -239,7 +240,6 @@ def _recover(
     inputs: ScanInputs,
     unlearned: UnlearnResult | None,
     log: StageLog,
-    on_progress: OnProgress,
 ) -> RecoverResult | None:
     if unlearned is None:
         log.skip("recover", "unlearning failed")
@@ -252,7 +252,7 @@ def _recover(
             find_maskable_layers(inputs.model, inputs.fit.images[:2]),
             inputs.fit,
             config=dataclasses.replace(stage, batch_size=size),
-            on_progress=on_progress,
+            on_progress=log.clock.report,
         ),
         stage.batch_size,
     )
@@ -265,7 +265,6 @@ def _remove(
     labels: tuple[LabelEvidence, ...],
     judgement: Judgement,
     log: StageLog,
-    on_progress: OnProgress,
 ) -> RemovalResult | None:
     if not judgement.accuses:
         log.skip("removal", "no label is suspected, so nothing speaks for pruning")
@@ -284,7 +283,7 @@ def _remove(
             pruning=config.prune_stage,
             repairing=config.repair_stage if config.repair else None,
             min_flip_rate=config.weights.min_flip_rate,
-            on_progress=on_progress,
+            on_progress=log.clock.report,
         ),
     )
 

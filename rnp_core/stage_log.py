@@ -26,13 +26,13 @@ class StageLog:
 
     Args:
         store: keeps results of finished stages; one that finished before is not run again.
-        clock: is told when stages begin and end.
+        clock: is told when stages begin and end, and by the stages how far they are.
     """
 
     def __init__(self, store: StageStore | None = None, clock: ScanClock | None = None) -> None:
         self.rows: list[StageRow] = []
         self._store = store
-        self._clock = clock or ScanClock()
+        self.clock = clock or ScanClock()
 
     def run(self, name: str, stage: Callable[[], T]) -> T | None:
         """The result of ``stage``, or None when it failed.
@@ -42,9 +42,9 @@ class StageLog:
             MemoryError: passed on.
         """
         start = time.perf_counter()
-        self._clock.begin(name)
+        self.clock.begin(name)
         if self._store is not None and (kept := self._store.load(name)) is not None:
-            self._clock.end()
+            self.clock.end()
             self.rows.append(StageRow(name, "done", time.perf_counter() - start, KEPT))
             return kept
         try:
@@ -60,7 +60,7 @@ class StageLog:
             self.rows.append(StageRow(name, "failed", time.perf_counter() - start, message))
             return None
         finally:
-            self._clock.end()
+            self.clock.end()
         self.rows.append(StageRow(name, "done", time.perf_counter() - start))
         if self._store is not None:
             self._store.save(name, result)
@@ -88,5 +88,5 @@ class StageLog:
 
     def skip(self, name: str, reason: str) -> None:
         """Note that a stage did not run."""
-        self._clock.skip(name)
+        self.clock.skip(name)
         self.rows.append(StageRow(name, "skipped", 0.0, reason))
