@@ -15,7 +15,7 @@ from rnp_core.architectures.plain import image_shape
 from rnp_core.architectures.recognise import compare
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
-from rnp_core.metrics import above_chance, clean_accuracy
+from rnp_core.metrics import above_chance, clean_accuracy, clean_loss
 from rnp_core.model import Normalization, SuspectModel, device_of
 from rnp_core.parts import Parts
 
@@ -30,13 +30,13 @@ NORMALIZATIONS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 _GLANCED = 24  # images for the first look at every variant and normalisation
 _SHORTLISTED, _SCREENED = 16, 96  # the best of these, and the images for a second look
-_FINALISTS, _BEHIND = 4, 0.05  # so many see every image, unless by then they are so far behind
+_FINALISTS, _BEHIND = 3, 0.1  # so many see every image, unless by then they lose so much more
 _DOUBTFUL = 0.2  # share of the way from chance to 1 below which labels and model do not agree
 _LISTED_MOVES = 50  # of a class order, in a message
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 _Tried = tuple[float, int, SuspectModel]
-"""Clean accuracy, minus the number of the trial, and the model."""
+"""Loss on clean images, the number of the trial, and the model."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def assemble(
     """Build the network, load ``state`` strictly, and choose what the tensors leave open.
 
     Variants (activation, pooling) and, with ``"auto"``, normalisations are tried on the clean
-    images; the best accuracy is taken, the earlier one in a tie.
+    images; that of the least cross-entropy is taken, the earlier one in a tie. Accuracies tie often
+    between normalisations, and with few images the wrong one wins.
 
     Raises:
         ConfigError: for an unknown normalisation name.
@@ -171,7 +172,7 @@ def assemble(
             )
             try:
                 model.returns_probabilities = _gives_probabilities(model, glance.images[:16])
-                tried.append((clean_accuracy(model, glance), -len(tried), model))
+                tried.append((clean_loss(model, glance), len(tried), model))
             except _FAILURES as error:
                 problem = _first_line(error)
     if not tried:
@@ -182,7 +183,7 @@ def assemble(
     ranked = _ranked(tried)[:_SHORTLISTED]
     if len(ranked) > 1:
         ranked = _ranked(_tried_on(_screen(defense_set), ranked))[:_FINALISTS]
-        ranked = [entry for entry in ranked if entry[0] >= ranked[0][0] - _BEHIND]
+        ranked = [entry for entry in ranked if entry[0] <= ranked[0][0] + _BEHIND]
     if len(ranked) > 1:
         ranked = _ranked(_tried_on(defense_set, ranked))
     best = ranked[0][2]
@@ -197,12 +198,12 @@ def assemble(
 
 
 def _ranked(tried: list[_Tried]) -> list[_Tried]:
-    """The most accurate first; of equals the one that was tried first."""
-    return sorted(tried, key=lambda entry: entry[:2], reverse=True)
+    """The least loss first; of equals the one that was tried first."""
+    return sorted(tried, key=lambda entry: entry[:2])
 
 
 def _tried_on(images: DefenseSet, tried: list[_Tried]) -> list[_Tried]:
-    return [(clean_accuracy(model, images), place, model) for _, place, model in tried]
+    return [(clean_loss(model, images), place, model) for _, place, model in tried]
 
 
 def as_suspect_model(

@@ -46,6 +46,20 @@ def clean_accuracy(model: SuspectModel, defense_set: DefenseSet) -> float:
     return float((predict(model, defense_set.images) == defense_set.labels).float().mean())
 
 
+def clean_loss(model: SuspectModel, defense_set: DefenseSet) -> float:
+    """Mean cross-entropy of the labels of the clean images, in nats.
+
+    Never negative; a label without an output, and NaN, count as the smallest probability of a
+    float32, about 87 nats.
+    """
+    probabilities = predict_probabilities(model, defense_set.images).nan_to_num(0.0)
+    labels = defense_set.labels.unsqueeze(1)
+    known = labels < probabilities.shape[1]
+    of_labels = probabilities.gather(1, labels.where(known, 0)).where(known, 0.0)
+    smallest = torch.finfo(torch.float32).tiny
+    return float(-of_labels.clamp(smallest, 1.0).log().mean())
+
+
 def above_chance(share: float, classes: int) -> float:
     """The accuracy that lies ``share`` of the way from guessing among ``classes`` to 1; [0, 1]."""
     return 1 / classes + share * (1 - 1 / classes)

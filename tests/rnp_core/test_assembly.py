@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import identity
 
 from rnp_core.assembly import (
+    NORMALIZATIONS,
     NetworkPlan,
     as_suspect_model,
     assemble,
@@ -22,7 +23,7 @@ from rnp_core.assembly import (
 )
 from rnp_core.data import DefenseSet
 from rnp_core.errors import ArchitectureError, ConfigError, DataError, ModelError
-from rnp_core.metrics import clean_accuracy, predict
+from rnp_core.metrics import clean_accuracy, clean_loss, predict
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.stages.filter_mask import find_maskable_layers
 from tests.helpers.models import CLASSES, QuadrantMlp, QuadrantNet, Wrapped, planted_model
@@ -54,7 +55,7 @@ def state(scale: float = 1.0, shift: float = 0.0) -> dict[str, Tensor]:
     return tensors
 
 
-def test_the_normalisation_with_the_best_accuracy_is_found(arch: str) -> None:
+def test_the_normalisation_is_found(arch: str) -> None:
     tensors = state(scale=0.5, shift=0.5)
     model = assemble(plan_network(tensors, arch=arch, num_classes=CLASSES), tensors, SET)
     assert clean_accuracy(model, SET) == 1.0
@@ -64,6 +65,24 @@ def test_the_normalisation_with_the_best_accuracy_is_found(arch: str) -> None:
     )
     assert again.normalization == given
     assert clean_accuracy(again, SET) == 1.0
+
+
+def test_of_normalisations_with_the_same_accuracy_the_one_of_the_least_loss_is_taken(
+    arch: str,
+) -> None:
+    tensors = state(scale=0.5, shift=0.5)
+    plan = plan_network(tensors, arch=arch, num_classes=CLASSES)
+    losses = {
+        name: clean_loss(assemble(plan, tensors, SET, normalization=name), SET)
+        for name, (mean, _) in NORMALIZATIONS.items() if len(mean) == 3
+    }
+    found = assemble(plan, tensors, SET)
+    same = [
+        name for name in losses
+        if clean_accuracy(assemble(plan, tensors, SET, normalization=name), SET) == 1.0
+    ]
+    assert len(same) > 1
+    assert found.normalization.source == min(losses, key=lambda name: losses[name])
 
 
 def test_of_the_readings_that_the_tensors_leave_the_one_that_runs_is_taken() -> None:

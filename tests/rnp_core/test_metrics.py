@@ -11,12 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from torch.nn.functional import cross_entropy
 
 from rnp_core.data import DefenseSet
 from rnp_core.metrics import (
     anomaly_index,
     auroc,
     clean_accuracy,
+    clean_loss,
     clean_threshold,
     predict,
     predict_probabilities,
@@ -58,6 +60,24 @@ def test_clean_accuracy_counts_all_classes() -> None:
 
 
 # Wilson interval
+
+
+def test_clean_loss_is_the_cross_entropy_and_a_label_without_output_costs_most() -> None:
+    model = planted_model()
+    loss = clean_loss(model, SET)
+    expected = cross_entropy(model(SET.images), SET.labels).item()
+    assert loss == pytest.approx(expected, abs=1e-5)
+    unknown = clean_loss(model, DefenseSet(SET.images, torch.full_like(SET.labels, 4)))
+    assert unknown == pytest.approx(-math.log(torch.finfo(torch.float32).tiny), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_clean_loss_of_outputs_that_are_no_numbers_is_the_largest(value: float) -> None:
+    model = planted_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+    assert clean_loss(model, SET) > 87
 
 
 def test_wilson_interval_of_known_values() -> None:
