@@ -15,9 +15,7 @@ import rnp_core
 from rnp_core.cli import main
 from rnp_core.errors import ModelError, ScanCancelled
 from rnp_core.evaluation.success import attack_success_rate
-from rnp_core.model import SuspectModel
 from rnp_core.pipeline import STAGES
-from rnp_core.preparation import accelerate_for_scan, split, with_fitting_batches
 from rnp_core.progress import Progress
 from tests.helpers.models import CORNER_TRIGGER, TARGET, QuadrantNet, planted_model, suspect
 from tests.helpers.sets import quadrant_set
@@ -97,23 +95,6 @@ def test_how_it_computes_is_put_back(precision: str, digits: str) -> None:
     assert (cudnn.conv.fp32_precision, cudnn.deterministic) == ("tf32", False)
 
 
-def test_batches_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, compared = planted_model(), []
-    monkeypatch.setattr(
-        "rnp_core.preparation.accelerate", lambda model, images, **options: compared.append(images)
-    )
-    for side, batch in ((12, 128), (224, 32), (1000, 16)):
-        model.input_shape = (3, side, side)
-        found = []
-        for device in ("cpu", "cuda"):
-            with monkeypatch.context() as patch:
-                patch.setattr(SuspectModel, "device", torch.device(device))
-                found.append(with_fitting_batches(CONFIG, model))
-                accelerate_for_scan(model, SET, CONFIG)
-        assert found[0] == found[1] and found[0].unlearn_stage.batch_size == batch
-    assert [len(images) for images in compared] == [64, 64, 32, 32, 1, 1]
-
-
 def test_a_failed_stage_is_listed_and_never_milder(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **settings: object) -> None:
         raise ModelError("no triggers today")
@@ -178,12 +159,6 @@ def test_every_label_has_its_trigger_and_no_picture_is_drawn_twice(
     assert len({(row.label, row.kind) for row in rows}) == len(rows)
     assert rows[0].label == TARGET
     assert result.report.accuracy.flip_rate_before == rows[0].flip_rate
-
-
-def test_sets_with_one_image_a_class_are_parted_too() -> None:
-    single = rnp_core.DefenseSet(torch.rand(10, 3, 4, 4), torch.arange(10))
-    fit, held_out = split(single, 0.3, 0)
-    assert (len(fit), len(held_out)) == (7, 3)
 
 
 @pytest.mark.parametrize(
