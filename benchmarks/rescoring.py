@@ -1,24 +1,29 @@
 """What each term of the score brings, from the evidence that rows of our scan keep.
 
-Scores are added up anew with a weight changed; nothing is scanned again. So these ablations cover
-every model that was measured, and leave out what else would change: which labels get further
-triggers, and what is removed.
+Scores are added up anew with a weight or a piece of evidence changed; nothing is scanned again. So
+these ablations cover every model that was measured, and leave out what else would change: which
+labels get further triggers, and what is removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.metrics import alarm
 from benchmarks.rows import Row
 from rnp_core.config import ScanConfig
 from rnp_core.stages.target_label import (
+    AGREEING_LEAD,
+    AGREEMENT_UP_TO,
     MARGIN_SPREAD,
+    SIZE_SPREAD,
     LabelEvidence,
     ScoreWeights,
+    freedom,
     label_score,
     largest_normal,
     suspected_target_labels,
@@ -29,27 +34,140 @@ _NONE = {
     "agreement": 0.0,
 }  # fmt: skip
 _CONFIG = ScanConfig()
+_MOST_STARTS = 8  # of one label and kind of trigger
 
-TERMS: Mapping[str, tuple[str, Mapping[str, float], bool]] = {
-    "no-share": ("score without the unlearned shares", {"share": 0, "share_without_norm": 0}, True),
-    "no-size": ("score without the trigger sizes", {"outlier": 0}, True),
-    "no-margin": ("score without the largest margins", {"margin": 0}, True),
-    "no-sinusoid": ("score without the survey of sinusoids", {"sinusoid": 0}, True),
-    "no-agreement": ("no more for a label on which kinds agree", {"agreement": 0}, True),
-    "no-universal": ("score without triggers to any other class", {}, False),
-    "share-alone": (
+Evidence = list[LabelEvidence]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A change of the score.
+
+    Attributes:
+        title: what is undone, in words.
+        weights: that are other than in a scan.
+        universal: whether a trigger to any other class counts.
+        evidence: from the evidence of all labels to what it would have been.
+    """
+
+    title: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+    universal: bool = True
+    evidence: Callable[[Evidence], Evidence] = list
+
+
+def _without_agreement(title: str, points: Callable[[LabelEvidence, Evidence], bool]) -> Term:
+    """No more for the label of the largest share where a further kind of evidence points at it."""
+
+    def change(labels: Evidence) -> Evidence:
+        one = math.log(min(len(labels), AGREEMENT_UP_TO) / 2)
+        return [
+            dataclasses.replace(row, agreement=row.agreement - one)
+            if row.agreement > 0 and points(row, labels) else row
+            for row in labels
+        ]
+
+    return Term(title, evidence=change)
+
+
+def _has_surest(row: LabelEvidence, labels: Evidence) -> bool:
+    return row.margin_outlier > 0 and row.margin_outlier == _largest(
+        label.margin_outlier for label in labels
+    )
+
+
+def _has_lead(row: LabelEvidence, labels: Evidence) -> bool:
+    return row.sinusoid_lead > AGREEING_LEAD and row.sinusoid_lead == _largest(
+        label.sinusoid_lead for label in labels
+    )
+
+
+def _has_smallest(row: LabelEvidence, labels: Evidence) -> bool:
+    one = math.log(min(len(labels), AGREEMENT_UP_TO) / 2)
+    others = _has_surest(row, labels) + _has_lead(row, labels)
+    return round(row.agreement / one) > others
+
+
+def _largest(values: Iterable[float]) -> float:
+    return max((value for value in values if math.isfinite(value)), default=math.nan)
+
+
+def _agreement_of_any_number(labels: Evidence) -> Evidence:
+    count = len(labels)
+    factor = math.log(count / 2) / math.log(min(count, AGREEMENT_UP_TO) / 2) if count > 2 else 1.0
+    return [dataclasses.replace(row, agreement=row.agreement * factor) for row in labels]
+
+
+def _usual_spread_of_sizes(labels: Evidence) -> Evidence:
+    """Sizes held against the usual spread alone. How many starts a label had is not kept; it tells
+    where the spread was the usual one, and is one where it was not."""
+    count = len(labels)
+
+    def usual(row: LabelEvidence, starts: int) -> float:
+        chance = freedom(row.kind) + largest_normal(count * starts)
+        return -math.log(row.norm_ratio) - SIZE_SPREAD * chance
+
+    return [
+        row
+        if not row.kind
+        or any(
+            math.isclose(usual(row, starts), row.size_outlier, abs_tol=1e-6)
+            for starts in range(1, _MOST_STARTS + 1)
+        )
+        else dataclasses.replace(row, size_outlier=usual(row, 1))
+        for row in labels
+    ]
+
+
+def _usual_spread_of_margins(labels: Evidence) -> Evidence:
+    chance = MARGIN_SPREAD * largest_normal(len(labels))
+    return [
+        dataclasses.replace(row, margin_outlier=math.log(row.margin_ratio) - chance)
+        for row in labels
+    ]
+
+
+TERMS: Mapping[str, Term] = {
+    "no-share": Term("score without the unlearned shares", {"share": 0, "share_without_norm": 0}),
+    "no-size": Term("score without the trigger sizes", {"outlier": 0}),
+    "no-margin": Term("score without the largest margins", {"margin": 0}),
+    "no-sinusoid": Term("score without the survey of sinusoids", {"sinusoid": 0}),
+    "no-agreement": Term("no more for a label on which kinds agree", {"agreement": 0}),
+    "no-patch-agreement": _without_agreement(
+        "the smallest patch agrees with nothing", _has_smallest
+    ),
+    "no-margin-agreement": _without_agreement(
+        "the largest margin agrees with nothing", _has_surest
+    ),
+    "no-lead-agreement": _without_agreement(
+        "the lead with waves agrees with nothing", _has_lead
+    ),
+    "agreement-of-any-number": Term(
+        "an agreement counts more beyond 20 classes, too", evidence=_agreement_of_any_number
+    ),
+    "usual-size-spread": Term(
+        "sizes held against the usual spread, whatever the network's own",
+        evidence=_usual_spread_of_sizes,
+    ),
+    "usual-margin-spread": Term("margins the same", evidence=_usual_spread_of_margins),
+    "no-universal": Term("score without triggers to any other class", universal=False),
+    "share-alone": Term(
         "score from the unlearned shares alone",
         {**_NONE, "share": _CONFIG.weights.share, "share_without_norm": _CONFIG.weights.share},
-        False,
+        universal=False,
     ),
-    "size-alone": (
-        "score from the trigger sizes alone", {**_NONE, "outlier": _CONFIG.weights.outlier}, False,
+    "size-alone": Term(
+        "score from the trigger sizes alone",
+        {**_NONE, "outlier": _CONFIG.weights.outlier},
+        universal=False,
     ),
-    "margin-alone": (
-        "score from the margins alone", {**_NONE, "margin": _CONFIG.weights.margin}, False,
+    "margin-alone": Term(
+        "score from the margins alone",
+        {**_NONE, "margin": _CONFIG.weights.margin},
+        universal=False,
     ),
-}  # fmt: skip
-"""Name to the change: in words, as weights, and whether a trigger to any other class counts."""
+}
+"""By name."""
 
 
 def rescore(rows: Iterable[Row]) -> list[Row]:
@@ -108,15 +226,15 @@ def _score(row: LabelEvidence, count: int, used: bool, weights: ScoreWeights) ->
 
 def _rescored(row: Row, evidence: tuple[list[LabelEvidence], bool], name: str) -> Row:
     labels, used = evidence
-    _, changes, universal = TERMS[name]
-    weights = dataclasses.replace(_CONFIG.weights, **changes)
+    term = TERMS[name]
+    weights = dataclasses.replace(_CONFIG.weights, **term.weights)
     labels = [
         dataclasses.replace(label, score=_score(label, len(labels), used, weights))
-        for label in labels
+        for label in term.evidence(labels)
     ]
     own = max(label.score for label in labels)
     wandering = row.score is not None and row.score > max(label.score for label in evidence[0])
-    score = max(own, row.score or 0.0) if wandering and universal else own
+    score = max(own, row.score or 0.0) if wandering and term.universal else own
     withheld = (row.score or 0.0) >= _CONFIG.suspicious_score and not alarm(row)
     accused = score >= _CONFIG.suspicious_score and not withheld
     suspected = () if not accused else suspected_target_labels(

@@ -121,9 +121,14 @@ def standard_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _of_other_versions(rows: Sequence[Row], settings: Mapping[str, Any]) -> set[RowKey]:
-    """Keys of the rows of our scan that other code made than that of most of them."""
+    """Keys of the rows of our scan that other code made than that of most of them.
+
+    A row whose settings say ``carried_to`` counts for that later code, under which its model was
+    found to load as before.
+    """
     mine = [row for row in rows if row.method.startswith(OURS)]
-    codes = [settings.get(row.settings, {}).get("code") for row in mine]
+    used = [settings.get(row.settings, {}) for row in mine]
+    codes = [entry.get("carried_to", entry.get("code")) for entry in used]
     standard = Counter(code for row, code in zip(mine, codes, strict=True) if row.method == OURS)
     present = max(standard, key=lambda code: standard[code], default=None)
     return {row.key for row, code in zip(mine, codes, strict=True) if code != present}

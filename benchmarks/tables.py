@@ -19,7 +19,7 @@ Figure = Mapping[str, Any]
 """A value with its interval, as :mod:`benchmarks.summary` writes it."""
 
 _CHANGES = {name: ablation.title for name, ablation in ABLATIONS.items()} | {
-    name: row[0] for name, row in TERMS.items()
+    name: term.title for name, term in TERMS.items()
 }
 """What an ablation undoes, in words."""
 

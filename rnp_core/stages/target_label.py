@@ -45,10 +45,10 @@ UNIVERSAL_UP_TO = 20
 is the next one: on clean models of 43 classes it is 0.34 to 0.7 of the median to a single label, as
 on all-to-all ones."""
 
-_AGREEMENT_UP_TO = 20
+AGREEMENT_UP_TO = 20
 """Classes above which an agreement counts no more: labels are less independent than chance."""
 
-_AGREEING_LEAD = 0.5
+AGREEING_LEAD = 0.5
 """Lead with waves from which it counts that the label of the largest share has it: so it was on
 none of 20 clean networks with such a lead, and on eight of 20 backdoored ones."""
 
@@ -319,9 +319,9 @@ def _agreement(
     compared = len(first) >= COMPARED_AT_LEAST
     smallest = compared and label == min(first, key=lambda label: first[label])
     surest = excess[label] > 0 and excess[label] == np.nanmax(excess)
-    waved = leads[label] > _AGREEING_LEAD and leads[label] == np.nanmax(leads)
+    waved = leads[label] > AGREEING_LEAD and leads[label] == np.nanmax(leads)
     kinds = int(smallest) + int(surest) + int(waved)
-    return {label: kinds * math.log(min(count, _AGREEMENT_UP_TO) / 2)}
+    return {label: kinds * math.log(min(count, AGREEMENT_UP_TO) / 2)}
 
 
 def tail_spread(outliers: np.ndarray, least: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,49 @@ def test_each_term_is_taken_out_of_the_score(used: bool) -> None:
     assert found["margin-alone"].score < 0.5 and found["margin-alone"].verdict == "no_evidence"
     assert found["margin-alone"].labels == [] and not found["margin-alone"].first_label_right
     assert found["no-share"].seconds is None and found["no-share"].asr_after is None
+
+
+def test_each_kind_is_taken_out_of_the_agreement() -> None:
+    row = backdoored()
+    found = {new.method.removeprefix("ours-"): new.score for new in rescore([row])}
+    logit = {name: math.log(score / (1 - score)) for name, score in found.items()}
+    whole = math.log(row.score / (1 - row.score))
+    for kind in ("patch", "margin"):
+        assert whole - logit[f"no-{kind}-agreement"] == pytest.approx(math.log(5))
+    assert logit["no-lead-agreement"] == pytest.approx(whole)
+    assert whole - logit["no-agreement"] == pytest.approx(2 * math.log(5))
+
+
+def test_a_network_whose_labels_differ_is_suspicious_under_the_usual_spread() -> None:
+    row = backdoored()
+    same = {new.method.removeprefix("ours-"): new.score for new in rescore([row])}
+    assert same["usual-size-spread"] == pytest.approx(row.score)
+    assert same["usual-margin-spread"] == pytest.approx(row.score)
+    sizes = torch.logspace(0, 1.3, 10).tolist()
+    labels = weigh_labels(
+        torch.full((10,), 0.1),
+        {"patch": [sized_trigger(label, size) for label, size in enumerate(sizes)]},
+        margins=torch.tensor(sizes[::-1]),
+    )
+    uneven = backdoored(
+        score=max(label.score for label in labels), notes={"evidence": label_notes(labels)}
+    )
+    found = {new.method.removeprefix("ours-"): new.score for new in rescore([uneven])}
+    assert found["usual-size-spread"] > uneven.score
+    assert found["usual-margin-spread"] > uneven.score
+
+
+def test_beyond_the_usual_number_of_classes_an_agreement_would_count_more() -> None:
+    shares = torch.full((43,), 0.01)
+    shares[3] = 0.58
+    labels = weigh_labels(
+        shares, {"patch": [sized_trigger(label, 20.0 - (label == 3)) for label in range(43)]}
+    )
+    row = backdoored(score=labels[3].score, notes={"evidence": label_notes(labels)})
+    found = {new.method.removeprefix("ours-"): new.score for new in rescore([row])}
+    logit = {name: math.log(score / (1 - score)) for name, score in found.items()}
+    whole = math.log(row.score / (1 - row.score))
+    assert logit["agreement-of-any-number"] - whole == pytest.approx(math.log(43 / 20))
 
 
 def test_a_trigger_to_any_other_class_counts_unless_left_out() -> None:

@@ -152,6 +152,15 @@ def test_scans_by_another_version_have_lines_of_their_own_and_count_nowhere_else
     assert line["split"] == "report, earlier version"
 
 
+def test_scans_that_are_carried_to_another_version_count_with_it() -> None:
+    now = [row(r, settings="now") for r in good_rows()]
+    old = [row(subject="old", settings="old")]
+    settings = {"now": {"code": "b"}, "old": {"code": "a", "carried_to": "b"}}
+    found = summarise(now + old, environments={}, settings=settings)
+    assert found["models"]["backdoored"] == 6
+    assert set(found["by_part_and_split"]) == {"cifar10, report"}
+
+
 def test_fewer_clean_images_get_a_table_and_misses_are_listed() -> None:
     rows = good_rows() + [row(r, clean_count=50) for r in good_rows()]
     rows.append(row(subject="hard", verdict="no_evidence", asr_after=1.0, labels=[]))
