@@ -14,6 +14,7 @@ from benchmarks.metrics import (
     TARGETS,
     WHERE_ACCUSED,
     Metric,
+    Target,
     difference,
     estimate,
     is_backdoored,
@@ -31,6 +32,9 @@ MAIN_COUNT = 500
 REPORTED = ("report", "fresh", "shared")
 """What the tables are made of: the halves that settings were not fitted to, models trained later,
 and the shared checkpoints. docs/results.md says what was looked at all the same."""
+
+NAMED = ("report", "shared")
+"""The splits that the targets are set for."""
 
 EARLIER = ", earlier version"
 """Behind the split of rows that another version of our scan made."""
@@ -177,21 +181,28 @@ def _figures(rows: Sequence[Row], metrics: Sequence[Metric] = METRICS) -> dict[s
 
 
 def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The project's targets with what was measured."""
+    """The project's targets with what was measured on the models that they are set for, and on
+    those together with all that were trained later."""
     ours = standard_rows(rows)
-    found = []
-    for target in TARGETS:
-        measured = estimate(ours, BY_NAME[target.metric])
-        found.append(
-            {
-                "task": target.task,
-                "metric": target.metric,
-                "limit": target.limit,
-                "measured": _plain(measured),
-                "met": None if measured is None else target.met(measured),
-            }
-        )
-    return found
+    named = [row for row in ours if row.split in NAMED]
+    return [
+        {
+            "task": target.task,
+            "metric": target.metric,
+            "limit": target.limit,
+            "named": _against(target, named),
+            "all": _against(target, ours),
+        }
+        for target in TARGETS
+    ]
+
+
+def _against(target: Target, rows: Sequence[Row]) -> dict[str, Any]:
+    measured = estimate(rows, BY_NAME[target.metric])
+    return {
+        "measured": _plain(measured),
+        "met": None if measured is None else target.met(measured),
+    }
 
 
 def _reliability(rows: Sequence[Row]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_failed_runs_and_missing_answers_do_not_count() -> None:
 
 
 def test_every_target_is_met_by_good_rows_but_for_what_was_not_measured() -> None:
-    found = {target["metric"]: target["met"] for target in summary(good_rows())["targets"]}
+    found = {target["metric"]: target["all"]["met"] for target in summary(good_rows())["targets"]}
     assert found.pop("both_labels") is None
     assert set(found) == {target.metric for target in TARGETS} - {"both_labels"}
     assert all(found.values())
@@ -87,13 +87,13 @@ def test_every_target_is_met_by_good_rows_but_for_what_was_not_measured() -> Non
 )
 def test_one_bad_model_of_five_misses_its_target(changes: dict, missed: set[str]) -> None:
     rows = [*good_rows()[1:], row(**changes)]
-    found = {t["metric"] for t in summary(rows)["targets"] if t["met"] is False}
+    found = {t["metric"] for t in summary(rows)["targets"] if t["all"]["met"] is False}
     assert found == missed
 
 
 def test_clean_models_have_targets_too() -> None:
     rows = [*good_rows()[:9], row(CLEAN, subject="c9", verdict="suspicious", accuracy_after=0.8)]
-    found = {t["metric"] for t in summary(rows)["targets"] if t["met"] is False}
+    found = {t["metric"] for t in summary(rows)["targets"] if t["all"]["met"] is False}
     assert found == {"verdict_fpr", "clean_accuracy_loss"}
 
 
@@ -159,6 +159,16 @@ def test_scans_that_are_carried_to_another_version_count_with_it() -> None:
     found = summarise(now + old, environments={}, settings=settings)
     assert found["models"]["backdoored"] == 6
     assert set(found["by_part_and_split"]) == {"cifar10, report"}
+
+
+def test_targets_are_held_against_the_models_that_they_name_and_against_all() -> None:
+    later = [row(subject=f"f{n}", split="fresh", score=0.1, verdict="no_evidence") for n in (0, 1)]
+    found = summary([*good_rows(), *later])
+    rate = next(t for t in found["targets"] if t["metric"] == "verdict_tpr")
+    assert rate["named"]["measured"]["n"] == 5 and rate["named"]["met"]
+    assert rate["all"]["measured"]["n"] == 7 and not rate["all"]["met"]
+    text = render_markdown(found)
+    assert "| reporting halves and shared checkpoints | models |  | the same and all models" in text
 
 
 def test_fewer_clean_images_get_a_table_and_misses_are_listed() -> None:
