@@ -143,8 +143,8 @@ def assemble(
     """Build the network, load ``state`` strictly, and choose what the tensors leave open.
 
     Variants (activation, pooling) and, with ``"auto"``, normalisations are tried on the clean
-    images; that of the least cross-entropy is taken, the earlier one in a tie. Accuracies tie often
-    between normalisations, and with few images the wrong one wins.
+    images; that of the least loss is taken (:func:`rnp_core.metrics.clean_loss`), the earlier one
+    in a tie. Accuracies tie often, and with few images a wrong normalisation wins by them.
 
     Raises:
         ConfigError: for an unknown normalisation name.

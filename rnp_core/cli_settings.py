@@ -30,7 +30,7 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--normalization",
         default="auto",
-        help="auto (default: the one with the best clean accuracy), none, cifar10, imagenet, half "
+        help="auto (default: the one of the least loss), none, cifar10, imagenet, half "
         "or mnist",
     )
     command.add_argument(

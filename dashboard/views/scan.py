@@ -181,7 +181,7 @@ def render_image_preview(found: Mapping[str, Any]) -> None:
         grid.metric("Accuracy on them", percent(found["accuracy"], 1),
                     help="With the normalisation that is named beside.")
         grid.metric("Normalisation", plain(found["normalization"]),
-                    help="The known one with the best accuracy on these images, unless you chose "
+                    help="The known one of the least loss on these images, unless you chose "
                     "another.")
         if found["accuracy"] < 0.5:
             st.warning(
@@ -249,7 +249,7 @@ def render_settings() -> dict[str, Any]:
         with right:
             chosen["normalization"] = st.selectbox(
                 "Normalisation", NORMALIZATIONS, key="set-normalization",
-                help="Auto tries the known ones and takes the one with the best accuracy.",
+                help="Auto tries the known ones and takes the one of the least loss.",
             )
             with st.container(horizontal=True):
                 mean = st.text_input("Mean", placeholder="0.49, 0.48, 0.45", max_chars=80,

@@ -62,13 +62,16 @@ def test_clean_accuracy_counts_all_classes() -> None:
 # Wilson interval
 
 
-def test_clean_loss_is_the_cross_entropy_and_a_label_without_output_costs_most() -> None:
+def test_clean_loss_is_the_cross_entropy_and_never_more_than_twice_a_guess() -> None:
     model = planted_model()
-    loss = clean_loss(model, SET)
-    expected = cross_entropy(model(SET.images), SET.labels).item()
-    assert loss == pytest.approx(expected, abs=1e-5)
-    unknown = clean_loss(model, DefenseSet(SET.images, torch.full_like(SET.labels, 4)))
-    assert unknown == pytest.approx(-math.log(torch.finfo(torch.float32).tiny), rel=1e-5)
+    most = 2 * math.log(4)
+    exact = cross_entropy(model(SET.images), SET.labels, reduction="none").clamp(max=most)
+    assert clean_loss(model, SET) == pytest.approx(exact.mean().item(), abs=1e-6)
+    wrong = DefenseSet(SET.images, (SET.labels + 1) % 4)
+    costs = cross_entropy(model(wrong.images), wrong.labels, reduction="none").clamp(max=most)
+    assert clean_loss(model, wrong) == pytest.approx(costs.mean().item(), abs=1e-6)
+    unknown = DefenseSet(SET.images, torch.full_like(SET.labels, 4))
+    assert clean_loss(model, unknown) == pytest.approx(2 * math.log(4))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -77,7 +80,7 @@ def test_clean_loss_of_outputs_that_are_no_numbers_is_the_largest(value: float) 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(value)
-    assert clean_loss(model, SET) > 87
+    assert clean_loss(model, SET) == pytest.approx(2 * math.log(4))
 
 
 def test_wilson_interval_of_known_values() -> None:
