@@ -2,7 +2,7 @@
 
 Scores are added up anew with a weight or a piece of evidence changed; nothing is scanned again. So
 these ablations cover every model that was measured, and leave out what else would change: which
-labels get further triggers, and what is removed.
+labels get further triggers, with which margins the shares agree, and what is removed.
 """
 
 from __future__ import annotations
@@ -47,27 +47,32 @@ class Term:
         title: what is undone, in words.
         weights: that are other than in a scan.
         universal: whether a trigger to any other class counts.
-        evidence: from the evidence of all labels to what it would have been.
+        change: from the evidence of all labels to what it would have been.
     """
 
     title: str
     weights: Mapping[str, float] = field(default_factory=dict)
     universal: bool = True
-    evidence: Callable[[Evidence], Evidence] = list
+    change: Callable[[Evidence], Evidence] = list
 
 
-def _without_agreement(title: str, points: Callable[[LabelEvidence, Evidence], bool]) -> Term:
-    """No more for the label of the largest share where a further kind of evidence points at it."""
+def _one_agreement(count: int) -> float:
+    """What each kind of evidence adds that agrees with the largest share of ``count`` labels."""
+    return math.log(min(count, AGREEMENT_UP_TO) / 2)
+
+
+def _without_agreement(title: str, agrees: Callable[[LabelEvidence, Evidence], bool]) -> Term:
+    """No more for the label of the largest share where a further kind of evidence agrees."""
 
     def change(labels: Evidence) -> Evidence:
-        one = math.log(min(len(labels), AGREEMENT_UP_TO) / 2)
+        one = _one_agreement(len(labels))
         return [
             dataclasses.replace(row, agreement=row.agreement - one)
-            if row.agreement > 0 and points(row, labels) else row
+            if row.agreement > 0 and agrees(row, labels) else row
             for row in labels
         ]
 
-    return Term(title, evidence=change)
+    return Term(title, change=change)
 
 
 def _has_surest(row: LabelEvidence, labels: Evidence) -> bool:
@@ -83,9 +88,8 @@ def _has_lead(row: LabelEvidence, labels: Evidence) -> bool:
 
 
 def _has_smallest(row: LabelEvidence, labels: Evidence) -> bool:
-    one = math.log(min(len(labels), AGREEMENT_UP_TO) / 2)
     others = _has_surest(row, labels) + _has_lead(row, labels)
-    return round(row.agreement / one) > others
+    return round(row.agreement / _one_agreement(len(labels))) > others
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -94,7 +98,7 @@ def _largest(values: Iterable[float]) -> float:
 
 def _agreement_of_any_number(labels: Evidence) -> Evidence:
     count = len(labels)
-    factor = math.log(count / 2) / math.log(min(count, AGREEMENT_UP_TO) / 2) if count > 2 else 1.0
+    factor = math.log(count / 2) / _one_agreement(count) if count > 2 else 1.0
     return [dataclasses.replace(row, agreement=row.agreement * factor) for row in labels]
 
 
@@ -143,13 +147,15 @@ TERMS: Mapping[str, Term] = {
         "the lead with waves agrees with nothing", _has_lead
     ),
     "agreement-of-any-number": Term(
-        "an agreement counts more beyond 20 classes, too", evidence=_agreement_of_any_number
+        "an agreement counts more beyond 20 classes, too", change=_agreement_of_any_number
     ),
     "usual-size-spread": Term(
         "sizes held against the usual spread, whatever the network's own",
-        evidence=_usual_spread_of_sizes,
+        change=_usual_spread_of_sizes,
     ),
-    "usual-margin-spread": Term("margins the same", evidence=_usual_spread_of_margins),
+    "usual-margin-spread": Term(
+        "margins held against the usual spread", change=_usual_spread_of_margins
+    ),
     "no-universal": Term("score without triggers to any other class", universal=False),
     "share-alone": Term(
         "score from the unlearned shares alone",
@@ -230,7 +236,7 @@ def _rescored(row: Row, evidence: tuple[list[LabelEvidence], bool], name: str) -
     weights = dataclasses.replace(_CONFIG.weights, **term.weights)
     labels = [
         dataclasses.replace(label, score=_score(label, len(labels), used, weights))
-        for label in term.evidence(labels)
+        for label in term.change(labels)
     ]
     own = max(label.score for label in labels)
     wandering = row.score is not None and row.score > max(label.score for label in evidence[0])

@@ -33,7 +33,7 @@ REPORTED = ("report", "fresh", "shared")
 """What the tables are made of: the halves that settings were not fitted to, models trained later,
 and the shared checkpoints. docs/results.md says what was looked at all the same."""
 
-NAMED = ("report", "shared")
+TARGETED = ("report", "shared")
 """The splits that the targets are set for."""
 
 EARLIER = ", earlier version"
@@ -184,13 +184,13 @@ def _targets(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The project's targets with what was measured on the models that they are set for, and on
     those together with all that were trained later."""
     ours = standard_rows(rows)
-    named = [row for row in ours if row.split in NAMED]
+    targeted = [row for row in ours if row.split in TARGETED]
     return [
         {
             "task": target.task,
             "metric": target.metric,
             "limit": target.limit,
-            "named": _against(target, named),
+            "targeted": _against(target, targeted),
             "all": _against(target, ours),
         }
         for target in TARGETS

@@ -122,13 +122,13 @@ def _target_table(summary: Mapping[str, Any]) -> str:
         metric = BY_NAME[row["metric"]]
         sign = "≥" if metric.higher_is_better else "≤"
         line = [row["task"], metric.title, f"{sign} {_number(row['limit'], metric)}"]
-        for column in ("named", "all"):
+        for column in ("targeted", "all"):
             measured = row[column]["measured"]
             met = {True: "met", False: "**missed**", None: "not measured"}[row[column]["met"]]
             line += [_figure(measured, metric), str(measured["n"]) if measured else "–", met]
         lines.append(line)
-    named = "reporting halves and shared checkpoints"
-    titles = [named, "models", "", "the same and all models trained later", "models", ""]
+    targeted = "reporting halves and shared checkpoints"
+    titles = [targeted, "models", "", "the same and all models trained later", "models", ""]
     return _table(["task", "figure", "target", *titles], lines)
 
 

@@ -165,7 +165,7 @@ def test_targets_are_held_against_the_models_that_they_name_and_against_all() ->
     later = [row(subject=f"f{n}", split="fresh", score=0.1, verdict="no_evidence") for n in (0, 1)]
     found = summary([*good_rows(), *later])
     rate = next(t for t in found["targets"] if t["metric"] == "verdict_tpr")
-    assert rate["named"]["measured"]["n"] == 5 and rate["named"]["met"]
+    assert rate["targeted"]["measured"]["n"] == 5 and rate["targeted"]["met"]
     assert rate["all"]["measured"]["n"] == 7 and not rate["all"]["met"]
     text = render_markdown(found)
     assert "| reporting halves and shared checkpoints | models |  | the same and all models" in text
