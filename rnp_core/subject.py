@@ -15,7 +15,7 @@ from rnp_core.data import DefenseSet, SuspectSet
 from rnp_core.errors import ArchitectureError, CheckpointError, DataError, ModelError, RnpError
 from rnp_core.images import ImageLimits, ReadImages, read_defense_set, read_suspects
 from rnp_core.limit_options import parse_limits
-from rnp_core.metrics import clean_loss
+from rnp_core.metrics import clean_accuracy
 from rnp_core.model import Normalization, SuspectModel
 from rnp_core.offered import choose_clean, choose_poisoned, read_offered_suspects, staged
 from rnp_core.request import ScanRequest
@@ -199,7 +199,7 @@ def _read_and_assemble(
     """Read the images and assemble the model at the image size that suits the model best.
 
     Many networks end in global pooling and run at any size, so tensors alone do not tell the size:
-    the images' own (None in ``sizes``) and the one that the tensors suggest compete by their loss.
+    the images' own (None in ``sizes``) and the one that the tensors suggest compete by accuracy.
     Images that are not square are made so, with their shorter side.
     """
 
@@ -244,4 +244,4 @@ def _read_and_assemble(
         raise problem or DataError(f"cannot use the images at {clean_path}")
     if len(tried) == 1:
         return tried[0]
-    return min(tried, key=lambda entry: clean_loss(entry[1], entry[0].images))
+    return max(tried, key=lambda entry: clean_accuracy(entry[1], entry[0].images))
