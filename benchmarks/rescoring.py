@@ -18,7 +18,6 @@ from benchmarks.rows import Row
 from rnp_core.config import ScanConfig
 from rnp_core.stages.target_label import (
     AGREEING_LEAD,
-    AGREEMENT_UP_TO,
     MARGIN_SPREAD,
     SIZE_SPREAD,
     LabelEvidence,
@@ -26,6 +25,8 @@ from rnp_core.stages.target_label import (
     freedom,
     label_score,
     largest_normal,
+    one_agreement,
+    stands_out,
     suspected_target_labels,
 )
 
@@ -56,16 +57,11 @@ class Term:
     change: Callable[[Evidence], Evidence] = list
 
 
-def _one_agreement(count: int) -> float:
-    """What each kind of evidence adds that agrees with the largest share of ``count`` labels."""
-    return math.log(min(count, AGREEMENT_UP_TO) / 2)
-
-
 def _without_agreement(title: str, agrees: Callable[[LabelEvidence, Evidence], bool]) -> Term:
     """No more for the label of the largest share where a further kind of evidence agrees."""
 
     def change(labels: Evidence) -> Evidence:
-        one = _one_agreement(len(labels))
+        one = one_agreement(len(labels))
         return [
             dataclasses.replace(row, agreement=row.agreement - one)
             if row.agreement > 0 and agrees(row, labels) else row
@@ -76,29 +72,21 @@ def _without_agreement(title: str, agrees: Callable[[LabelEvidence, Evidence], b
 
 
 def _has_surest(row: LabelEvidence, labels: Evidence) -> bool:
-    return row.margin_outlier > 0 and row.margin_outlier == _largest(
-        label.margin_outlier for label in labels
-    )
+    return stands_out(row.label, [label.margin_outlier for label in labels], 0)
 
 
 def _has_lead(row: LabelEvidence, labels: Evidence) -> bool:
-    return row.sinusoid_lead > AGREEING_LEAD and row.sinusoid_lead == _largest(
-        label.sinusoid_lead for label in labels
-    )
+    return stands_out(row.label, [label.sinusoid_lead for label in labels], AGREEING_LEAD)
 
 
 def _has_smallest(row: LabelEvidence, labels: Evidence) -> bool:
     others = _has_surest(row, labels) + _has_lead(row, labels)
-    return round(row.agreement / _one_agreement(len(labels))) > others
-
-
-def _largest(values: Iterable[float]) -> float:
-    return max((value for value in values if math.isfinite(value)), default=math.nan)
+    return round(row.agreement / one_agreement(len(labels))) > others
 
 
 def _agreement_of_any_number(labels: Evidence) -> Evidence:
     count = len(labels)
-    factor = math.log(count / 2) / _one_agreement(count) if count > 2 else 1.0
+    factor = math.log(count / 2) / one_agreement(count) if count > 2 else 1.0
     return [dataclasses.replace(row, agreement=row.agreement * factor) for row in labels]
 
 
@@ -124,11 +112,15 @@ def _usual_spread_of_sizes(labels: Evidence) -> Evidence:
 
 
 def _usual_spread_of_margins(labels: Evidence) -> Evidence:
-    chance = MARGIN_SPREAD * largest_normal(len(labels))
     return [
-        dataclasses.replace(row, margin_outlier=math.log(row.margin_ratio) - chance)
+        dataclasses.replace(row, margin_outlier=_usual_outlier(row.margin_ratio, len(labels)))
         for row in labels
     ]
+
+
+def _usual_outlier(margin_ratio: float, count: int) -> float:
+    """The ``margin_outlier`` of one of ``count`` labels under the usual spread."""
+    return math.log(margin_ratio) - MARGIN_SPREAD * largest_normal(count)
 
 
 TERMS: Mapping[str, Term] = {
@@ -209,7 +201,7 @@ def _label(entry: Mapping[str, Any], count: int) -> LabelEvidence:
         return math.nan if value is None else float(value)
 
     margin = number("margin")
-    usual = math.log(margin) - MARGIN_SPREAD * largest_normal(count)
+    usual = _usual_outlier(margin, count)
     return LabelEvidence(
         label=entry["label"],
         unlearned_share=number("share"),

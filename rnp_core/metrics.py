@@ -58,9 +58,9 @@ def clean_loss(model: SuspectModel, defense_set: DefenseSet) -> float:
     def look(part: slice) -> Tensor:
         logs = model(images[part]).double().log_softmax(1).cpu()
         known = labels[part] < logs.shape[1]
-        losses = -logs.gather(1, labels[part].where(known, 0)).where(known, -math.inf)
+        losses = -logs.gather(1, labels[part].where(known, 0))
         most = 2 * math.log(logs.shape[1])
-        return losses.nan_to_num(most).clamp(0, most)
+        return losses.where(known, most).nan_to_num(most).clamp(0, most)
 
     losses = Parts(images_at_once(model, _AT_ONCE)).run(look, len(images))
     return float(torch.cat(losses).mean())

@@ -45,7 +45,7 @@ UNIVERSAL_UP_TO = 20
 is the next one: on clean models of 43 classes it is 0.34 to 0.7 of the median to a single label, as
 on all-to-all ones."""
 
-AGREEMENT_UP_TO = 20
+_AGREEMENT_UP_TO = 20
 """Classes above which an agreement counts no more: labels are less independent than chance."""
 
 AGREEING_LEAD = 0.5
@@ -318,10 +318,21 @@ def _agreement(
     label = int(unlearned_shares.argmax())
     compared = len(first) >= COMPARED_AT_LEAST
     smallest = compared and label == min(first, key=lambda label: first[label])
-    surest = excess[label] > 0 and excess[label] == np.nanmax(excess)
-    waved = leads[label] > AGREEING_LEAD and leads[label] == np.nanmax(leads)
+    surest = stands_out(label, excess, 0)
+    waved = stands_out(label, leads, AGREEING_LEAD)
     kinds = int(smallest) + int(surest) + int(waved)
-    return {label: kinds * math.log(min(count, AGREEMENT_UP_TO) / 2)}
+    return {label: kinds * one_agreement(count)}
+
+
+def stands_out(label: int, values: Sequence[float] | np.ndarray, least: float) -> bool:
+    """Whether a label has the largest of ``values`` ``(K,)``, NaN left out, and it is above
+    ``least``."""
+    return bool(values[label] > least and values[label] == np.nanmax(values))
+
+
+def one_agreement(count: int) -> float:
+    """What each further kind adds to :attr:`LabelEvidence.agreement`, of ``count`` labels."""
+    return math.log(min(count, _AGREEMENT_UP_TO) / 2)
 
 
 def tail_spread(outliers: np.ndarray, least: float) -> float:

@@ -59,9 +59,6 @@ def test_clean_accuracy_counts_all_classes() -> None:
     assert clean_accuracy(planted_model(), DefenseSet(SET.images, wrong)) == 0.75
 
 
-# Wilson interval
-
-
 def test_clean_loss_is_the_cross_entropy_and_never_more_than_twice_a_guess() -> None:
     model = planted_model()
     most = 2 * math.log(4)
@@ -81,6 +78,9 @@ def test_clean_loss_of_outputs_that_are_no_numbers_is_the_largest(value: float) 
         for parameter in model.parameters():
             parameter.fill_(value)
     assert clean_loss(model, SET) == pytest.approx(2 * math.log(4))
+
+
+# Wilson interval
 
 
 def test_wilson_interval_of_known_values() -> None:
