@@ -18,7 +18,15 @@ from rnp_core.data import SuspectSet
 from rnp_core.inversion import InversionConfig, RecoveredTrigger
 from rnp_core.pipeline import scan
 from rnp_core.report import LabelRow, ScanReport
-from rnp_core.stages.target_label import LabelEvidence, accusing_kind
+from rnp_core.stages.recover import RecoverResult
+from rnp_core.stages.target_label import (
+    LabelEvidence,
+    ScoreWeights,
+    UniversalEvidence,
+    accusing_kind,
+    typical_size,
+    weigh_universal,
+)
 from rnp_core.stages.triggers import second_looks
 
 Change = Callable[[ScanConfig], ScanConfig]
@@ -74,6 +82,27 @@ def _triggers_as_they_are(
 
 def _no_triggers(*_arguments: object, **_settings: object) -> tuple[RecoveredTrigger, ...]:
     return ()
+
+
+def _filters_by_mask_alone(recovered: RecoverResult) -> list[tuple[str, int, float]]:
+    return sorted(
+        (
+            (name, index, float(value))
+            for name, values in recovered.filter_mask.items()
+            for index, value in enumerate(values)
+        ),
+        key=lambda entry: entry[2],
+    )
+
+
+def _weigh_against_median(
+    trigger: RecoveredTrigger,
+    triggers: Sequence[RecoveredTrigger],
+    *,
+    weights: ScoreWeights = ScoreWeights(),
+) -> UniversalEvidence | None:
+    larger = [other for other in triggers if other.size >= typical_size(triggers)]
+    return weigh_universal(trigger, larger, weights=weights)
 
 
 def _accusing_kind_alone(
@@ -137,6 +166,29 @@ ABLATIONS: Mapping[str, Ablation] = {
     "no-settling-again": Ablation(
         "patches for a few classes settle once",
         replaced={"rnp_core.stages.triggers.settle_again": _no_triggers},
+    ),
+    "no-screening": Ablation(
+        "patches of full length for all of more than 20 labels",
+        replaced={"rnp_core.stages.triggers.SCREENED_FROM": 10**6},
+    ),
+    "any-class-always": Ablation(
+        "patches to any other class beyond 20 classes, too",
+        replaced={"rnp_core.stages.triggers.UNIVERSAL_UP_TO": 10**6},
+    ),
+    "any-class-against-median": Ablation(
+        "a patch to any other class held against the median of those to one label",
+        replaced={
+            "rnp_core.stages.triggers.weigh_universal": _weigh_against_median,
+            "rnp_core.pipeline.weigh_universal": _weigh_against_median,
+        },
+    ),
+    "no-additive-at-agreement": Ablation(
+        "no additive trigger where an agreement accuses a label whose patch is of ordinary size",
+        replaced={"rnp_core.stages.target_label.LabelEvidence.has_small_trigger": True},
+    ),
+    "mask-alone": Ablation(
+        "filters with equal masks pruned in the order of the network",
+        replaced={"rnp_core.stages.prune.filter_order": _filters_by_mask_alone},
     ),
     "waves-alone": Ablation(
         "no additive trigger beside a wave in the repair",
