@@ -95,16 +95,14 @@ def explain(
     if not same or subject.suspects is None:
         raise DataError("expected the files of the scan, they have changed since; scan again")
     image = subject.suspects.images.images[payload["index"]]
-    pictures: dict[str, bytes] = {}
     drawn = draw_attributions(
         list(_models(subject.model, payload["repaired"]).items()),
         [(payload["index"], image, payload["target"])],
-        pictures,
         seed=request.seed,
     )
     return {
         "maps": [
-            [row.method, row.model, base64.b64encode(pictures[row.png]).decode()]
+            [row.method, row.model, base64.b64encode(drawn.pictures[row.png]).decode()]
             for row in drawn.rows
         ]
     }

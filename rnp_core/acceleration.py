@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from rnp_core.arithmetic import full_float32
 from rnp_core.errors import ConfigError, is_out_of_memory
-from rnp_core.layers import CONVOLUTIONS
 from rnp_core.model import SuspectModel
 from rnp_core.parts import Parts
 
@@ -52,23 +51,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
 
 
-def gains_from_bfloat16(model: SuspectModel) -> bool:
-    """Whether bfloat16 makes ``model`` faster on its device.
-
-    On a CPU, only dense convolutions and matrix products gain: the backward passes of grouped
-    convolutions and of attention, which comes with LayerNorm, take 5 and 9 times as long as in
-    float32 (torch 2.13, AMX).
-    """
-    if not has_fast_bfloat16(model.device):
-        return False
-    slow = model.device.type == "cpu" and any(
-        isinstance(module, (nn.LayerNorm, nn.MultiheadAttention))
-        or (isinstance(module, CONVOLUTIONS) and module.groups > 1)
-        for module in model.modules()
-    )
-    return not slow
-
-
 @full_float32()
 def accelerate(
     model: SuspectModel, images: Tensor, *, mixed_precision: bool | None = None
@@ -87,7 +69,7 @@ def accelerate(
         if _change(_logits(candidate, images), expected) <= _LAYOUT_TOLERANCE:
             fast = candidate
         if mixed_precision is None:
-            mixed_precision = gains_from_bfloat16(model)
+            mixed_precision = has_fast_bfloat16(model.device)
         if mixed_precision:
             candidate = fast.copy()
             candidate.mixed_precision = True

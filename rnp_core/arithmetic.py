@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
@@ -18,6 +22,55 @@ def full_float32() -> Iterator[None]:
     convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     with _set(convolutions, "fp32_precision", "ieee"):
         yield
+
+
+@contextmanager
+def bfloat16_where_fast(device: torch.device) -> Iterator[None]:
+    """Autocast to bfloat16; on a CPU without what is slower in it than in float32.
+
+    That are grouped convolutions and attention, whose backward passes in bfloat16 take two to nine
+    times as long (torch 2.13, AVX-512 BF16 and AMX). They compute in float32 and return what they
+    were given.
+    """
+    exact = _SlowInFloat32() if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, torch.bfloat16), exact:
+        yield
+
+
+class _SlowInFloat32(TorchFunctionMode):
+    """Calls of what is slow in bfloat16 on a CPU compute in float32."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        slow = func in _ATTENTION or (func in _CONVOLUTIONS and _groups(args, kwargs) > 1)
+        if not slow:
+            return func(*args, **kwargs)
+        given = next(value.dtype for value in (*args, *kwargs.values()))
+        with torch.autocast("cpu", enabled=False):
+            found = func(*map(_in_float32, args), **{k: _in_float32(v) for k, v in kwargs.items()})
+        if isinstance(found, tuple):  # attention with its weights
+            return found[0].to(given), *found[1:]
+        return found.to(given)
+
+
+_ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+
+
+def _groups(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Of a call of a convolution."""
+    return int(args[6] if len(args) > 6 else kwargs.get("groups", 1))
+
+
+def _in_float32(value: Any) -> Any:
+    rounded = isinstance(value, Tensor) and value.dtype == torch.bfloat16
+    return value.float() if rounded else value
 
 
 @contextmanager
@@ -37,6 +90,15 @@ def repeatable(device: torch.device, seed: int) -> Iterator[None]:
         for gpu in gpus:
             with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def scan_arithmetic(device: torch.device, *, precision: str, seed: int) -> Iterator[None]:
+    """Repeatable from ``seed`` on, as networks may draw of their own, and with all digits where
+    ``precision`` is float32 (:attr:`rnp_core.config.ScanConfig.precision`)."""
+    exact = full_float32() if precision == "float32" else nullcontext()
+    with repeatable(device, seed), exact:
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,10 +29,24 @@ from rnp_core.report import AttributionRow
 
 @dataclass(frozen=True, eq=False)
 class DrawnMaps:
-    """Rows for the report, and what was left out: a method or layer with the reason."""
+    """Attributions for the report.
 
-    rows: list[AttributionRow]
-    skipped: dict[str, str]
+    Attributes:
+        rows: what was attributed, each with the path of its picture.
+        pictures: path relative to the report to PNG bytes.
+        skipped: a method or layer that was left out, with the reason.
+    """
+
+    rows: list[AttributionRow] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: DrawnMaps) -> DrawnMaps:
+        return DrawnMaps(
+            self.rows + other.rows,
+            self.pictures | other.pictures,
+            self.skipped | other.skipped,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +60,10 @@ class TriggerPictures:
 
 
 def draw_trigger(
-    trigger: RecoveredTrigger, defense_set: DefenseSet, pictures: dict[str, bytes]
-) -> TriggerPictures:
-    """Add mask, pattern and a preview (clean, triggered, difference) to ``pictures``; for a warp
-    its field too."""
+    trigger: RecoveredTrigger, defense_set: DefenseSet
+) -> tuple[TriggerPictures, dict[str, bytes]]:
+    """Mask, pattern and a preview (clean, triggered, difference), for a warp its field too: their
+    paths, and path to PNG bytes."""
     aim = "any" if trigger.label == ANY_LABEL else f"label{trigger.label}"
     stem = f"triggers/{aim}-{trigger.kind}"
     paths = TriggerPictures(
@@ -61,7 +75,7 @@ def draw_trigger(
     example = first_meant(defense_set, trigger)
     triggered = trigger.apply(example)
     mask, pattern = trigger.trigger_mask, trigger.trigger_pattern
-    pictures[paths.mask_png] = mask_png(mask.numpy())
+    pictures = {paths.mask_png: mask_png(mask.numpy())}
     if isinstance(KINDS[trigger.kind], PatchKind):
         pictures[paths.pattern_png] = pattern_png(mask.numpy(), pattern.numpy())
         shown = pattern_image(mask.numpy(), pattern.numpy())
@@ -74,7 +88,7 @@ def draw_trigger(
     before, after = example[0].numpy(), triggered[0].numpy()
     change = difference_image(before, after, amplify=3.0)
     pictures[paths.preview_png] = strip_png([before, after, change, shown])
-    return paths
+    return paths, pictures
 
 
 def _moves(trigger: RecoveredTrigger, height: int, width: int) -> Tensor:
@@ -87,7 +101,6 @@ def _moves(trigger: RecoveredTrigger, height: int, width: int) -> Tensor:
 def draw_attributions(
     models: Sequence[tuple[str, SuspectModel]],
     items: Sequence[tuple[int, Tensor, int]],
-    pictures: dict[str, bytes],
     *,
     seed: int,
     on_progress: OnProgress = ignore_progress,
@@ -112,7 +125,8 @@ def draw_attributions(
         for name, attributions in found_by.items()
         for method, reason in attributions.skipped.items()
     }
-    rows = []
+    rows: list[AttributionRow] = []
+    pictures: dict[str, bytes] = {}
     for place, (index, image, target) in enumerate(items):
         for method in maps[models[0][0]]:
             found = {name: maps[name][method].maps[place] for name in maps if method in maps[name]}
@@ -121,7 +135,7 @@ def draw_attributions(
                 png = f"attributions/{_file_name(index)}-{method}-{name}.png"
                 pictures[png] = attribution_overlay_png(image.numpy(), values.numpy(), scale=scale)
                 rows.append(AttributionRow(index, method, target, name, png))
-    return DrawnMaps(rows, skipped)
+    return DrawnMaps(rows, pictures, skipped)
 
 
 def draw_filter_maps(
@@ -130,7 +144,6 @@ def draw_filter_maps(
     index: int,
     target: int,
     filters: Mapping[str, list[int]],
-    pictures: dict[str, bytes],
     *,
     seed: int,
 ) -> DrawnMaps:
@@ -138,13 +151,14 @@ def draw_filter_maps(
     from rnp_core.stages.attribution import attribute_filters
 
     found = attribute_filters(model, image[None], filters, seed=seed)
-    rows = []
+    rows: list[AttributionRow] = []
+    pictures: dict[str, bytes] = {}
     for number, (layer, maps) in enumerate(found.maps.items(), start=1):
         png = f"attributions/{_file_name(index)}-filters-{number}.png"  # names are the file's text
         pictures[png] = attribution_overlay_png(image.numpy(), maps[0].numpy())
         rows.append(AttributionRow(index, f"filters:{layer}", target, "original", png))
     skipped = {f"filters of {layer}": reason for layer, reason in found.skipped.items()}
-    return DrawnMaps(rows, skipped)
+    return DrawnMaps(rows, pictures, skipped)
 
 
 def first_meant(defense_set: DefenseSet, trigger: RecoveredTrigger) -> Tensor:

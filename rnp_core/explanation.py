@@ -58,7 +58,6 @@ def explain(
     inputs: ScanInputs,
     results: StageResults,
     triggers: Sequence[RecoveredTrigger],
-    pictures: dict[str, bytes],
     on_progress: OnProgress,
 ) -> DrawnMaps:
     """Attributions for a triggered clean image and the most suspicious flagged samples, and for the
@@ -66,23 +65,20 @@ def explain(
 
     Args:
         triggers: of the report, in its order.
-        pictures: the pictures are added here.
     """
     model, repaired, seed = inputs.model, results.repaired, inputs.config.seed
     items = _explained_images(inputs, results, triggers)
     if not items:
-        return DrawnMaps([], {})
+        return DrawnMaps()
     drawn = draw_attributions(
         [("original", model), *([("repaired", repaired)] if repaired else [])],
         items,
-        pictures,
         seed=seed,
         on_progress=on_progress,
     )
-    if filters := _suspect_filters(results):
+    if filters := suspect_filters(results):
         index, image, target = items[0]
-        driven = draw_filter_maps(model, image, index, target, filters, pictures, seed=seed)
-        drawn = DrawnMaps(drawn.rows + driven.rows, drawn.skipped | driven.skipped)
+        drawn += draw_filter_maps(model, image, index, target, filters, seed=seed)
     return drawn
 
 
@@ -106,7 +102,7 @@ def _explained_images(
     return items
 
 
-def _suspect_filters(results: StageResults) -> dict[str, list[int]]:
+def suspect_filters(results: StageResults) -> dict[str, list[int]]:
     """By layer the pruned filters, or where none were, those that recovered least; none where
     there is nothing to remove."""
     removal, recovered = results.removal, results.recovered

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from rnp_core.arithmetic import bfloat16_where_fast
 from rnp_core.errors import ConfigError, ModelError
 
 
@@ -54,8 +56,8 @@ class SuspectModel(nn.Module):
 
     Attributes:
         memory_format: layout in which the network gets its images.
-        mixed_precision: whether it computes in bfloat16 where PyTorch's autocast does so;
-            see :func:`rnp_core.acceleration.accelerate`.
+        mixed_precision: whether it computes in bfloat16 where that is fast, see
+            :func:`rnp_core.arithmetic.bfloat16_where_fast`.
     """
 
     _mean: Tensor
@@ -109,10 +111,8 @@ class SuspectModel(nn.Module):
         """
         images = images.to(self.device).contiguous(memory_format=self.memory_format)
         normalized = (images - self._mean) / self._std
-        if self.mixed_precision:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                return take_logits(self.network(normalized), self.num_classes)
-        return take_logits(self.network(normalized), self.num_classes)
+        with bfloat16_where_fast(self.device) if self.mixed_precision else nullcontext():
+            return take_logits(self.network(normalized), self.num_classes)
 
     def copy(self) -> SuspectModel:
         """A deep copy in eval mode with gradients off; the way every stage starts.

@@ -12,13 +12,15 @@ import torch
 from torch import nn
 
 from rnp_core.acceleration import unaccelerated
+from rnp_core.arithmetic import scan_arithmetic
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
+from rnp_core.evidence_pictures import DrawnMaps
 from rnp_core.expected_work import expected_work
 from rnp_core.explanation import explain, shown_triggers
 from rnp_core.inversion import RecoveredTrigger
 from rnp_core.model import SuspectModel, device_of
-from rnp_core.preparation import ScanInputs, prepare, scan_arithmetic
+from rnp_core.preparation import ScanInputs, prepare
 from rnp_core.progress import OnProgress, ignore_progress
 from rnp_core.report import ScanReport
 from rnp_core.report_assembly import assemble_report
@@ -103,7 +105,7 @@ def scan(
         ModelError: when the model cannot run on them.
         ScanCancelled: when the callback raises it.
     """
-    with scan_arithmetic(device_of(model), config):
+    with scan_arithmetic(device_of(model), precision=config.precision, seed=config.seed):
         return _scan(model, defense_set, suspects, config, stages, on_progress)
 
 
@@ -121,17 +123,17 @@ def _scan(
         store = open_stage_store(stages, inputs.model, inputs.clean, inputs.config)
     log = StageLog(store, ScanClock(on_progress))
     results = _run_stages(inputs, log)
-    pictures: dict[str, bytes] = {}
     shown = shown_triggers(results, min_flip_rate=inputs.config.weights.min_flip_rate)
-    triggers = trigger_rows(shown, inputs.model, results.repaired, inputs.held_out, pictures)
-    maps = log.run(
-        "attributions", lambda: explain(inputs, results, shown, pictures, log.clock.report)
+    triggers, pictures = trigger_rows(shown, inputs.model, results.repaired, inputs.held_out)
+    maps = (
+        log.run("attributions", lambda: explain(inputs, results, shown, log.clock.report))
+        or DrawnMaps()
     )
     report = assemble_report(inputs, results, triggers=triggers, maps=maps, stages=log.rows)
     return ScanResult(
         report,
         unaccelerated(results.repaired or inputs.model),
-        pictures,
+        pictures | maps.pictures,
         thumbnails(inputs.suspects, results.scores),
         tuple(shown),
     )

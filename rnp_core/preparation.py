@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rnp_core.acceleration import accelerate
-from rnp_core.arithmetic import full_float32, repeatable
 from rnp_core.assembly import as_suspect_model, check_labels, check_shape
 from rnp_core.config import ScanConfig
 from rnp_core.data import DefenseSet, SuspectSet
@@ -82,15 +79,6 @@ def prepare(
         clean_accuracy=float((predicted == defense_set.labels).float().mean()),
         warning=warning,
     )
-
-
-@contextmanager
-def scan_arithmetic(device: torch.device, config: ScanConfig) -> Iterator[None]:
-    """Repeatable from the seed on, as networks may draw of their own, and in the precision that
-    ``config`` promises."""
-    exact = full_float32() if config.precision == "float32" else nullcontext()
-    with repeatable(device, config.seed), exact:
-        yield
 
 
 def split(defense_set: DefenseSet, share: float, seed: int) -> tuple[DefenseSet, DefenseSet]:

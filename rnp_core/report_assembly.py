@@ -32,14 +32,14 @@ def assemble_report(
     results: StageResults,
     *,
     triggers: list[TriggerRow],
-    maps: DrawnMaps | None,
+    maps: DrawnMaps,
     stages: list[StageRow],
 ) -> ScanReport:
     """The report of a scan.
 
     Args:
         triggers: rows of the triggers that it shows, in their order.
-        maps: attributions; None where they failed.
+        maps: attributions; empty where they failed.
         stages: how every stage ended.
     """
     model, suspects, config = inputs.model, inputs.suspects, inputs.config
@@ -71,7 +71,7 @@ def assemble_report(
         universal=UniversalRow(results.universal.norm_ratio, results.universal.score)
         if results.universal
         else None,
-        attributions=maps.rows if maps else [],
+        attributions=maps.rows,
         stages=stages,
         curves=curves(results.unlearned, results.recovered, removal),
         files={},
@@ -82,7 +82,7 @@ def _findings(
     inputs: ScanInputs,
     results: StageResults,
     triggers: list[TriggerRow],
-    maps: DrawnMaps | None,
+    maps: DrawnMaps,
     stages: list[StageRow],
 ) -> list[Finding]:
     warning, judgement = inputs.warning, results.judgement
@@ -94,5 +94,5 @@ def _findings(
         *screening_findings(results.search, inputs.model.num_classes),
         *sample_findings(results.scores),
         *failed_stage_findings(stages),
-        *skipped_map_findings(maps.skipped if maps else {}),
+        *skipped_map_findings(maps.skipped),
     ]

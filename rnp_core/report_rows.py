@@ -114,9 +114,8 @@ def trigger_rows(
     model: SuspectModel,
     repaired: SuspectModel | None,
     held_out: DefenseSet,
-    pictures: dict[str, bytes],
-) -> list[TriggerRow]:
-    """Rows of the triggers; their pictures are added to ``pictures``.
+) -> tuple[list[TriggerRow], dict[str, bytes]]:
+    """Rows of the triggers, and path to PNG bytes of their pictures.
 
     Args:
         triggers: at most one for each label and kind.
@@ -125,9 +124,11 @@ def trigger_rows(
     model = fold_batch_norms(model, held_out.images[:2])
     if repaired is not None:
         repaired = fold_batch_norms(repaired, held_out.images[:2])
-    rows = []
+    rows: list[TriggerRow] = []
+    pictures: dict[str, bytes] = {}
     for trigger in triggers:
-        paths = draw_trigger(trigger, held_out, pictures)
+        paths, drawn = draw_trigger(trigger, held_out)
+        pictures |= drawn
         before, labels = flips(model, trigger, held_out)
         after, labels_after = (
             flips(repaired, trigger, held_out) if repaired else (before, labels)
@@ -148,7 +149,7 @@ def trigger_rows(
                 sources=list(trigger.sources),
             )
         )
-    return rows
+    return rows, pictures
 
 
 def _share(hits: Tensor) -> float:

@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnp_core.architectures.base import Family, Guess, Reading, Shapes
 
 _EPS = 1e-6
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """Attention of tokens ``(N, T, width)`` to each other, with the tensors of
+    ``nn.MultiheadAttention``, whose own way backwards copies its weights for every token."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = projected.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(query, key, value)  # (N, heads, T, width / heads)
+        found = found.transpose(1, 2).flatten(2)
+        return F.linear(found, self.out_proj.weight, self.out_proj.bias)
 
 
 class EncoderBlock(nn.Module):
@@ -18,15 +34,14 @@ class EncoderBlock(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width, eps=_EPS)
-        self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.self_attention = SelfAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width, eps=_EPS)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.0), nn.Linear(hidden, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = self.ln_1(x)
-        x = x + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        x = x + self.self_attention(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
 

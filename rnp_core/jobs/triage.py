@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnp_core.acceleration import choose_device
+from rnp_core.arithmetic import scan_arithmetic
 from rnp_core.checkpoints import FileFinding, inspect_checkpoint
 from rnp_core.config import ScanConfig, preset_config
 from rnp_core.data import DefenseSet
@@ -22,12 +23,7 @@ from rnp_core.errors import ReportError, RnpError
 from rnp_core.metrics import clean_accuracy
 from rnp_core.model import SuspectModel
 from rnp_core.parts import retried_batches
-from rnp_core.preparation import (
-    accelerate_for_scan,
-    scan_arithmetic,
-    split,
-    with_fitting_batches,
-)
+from rnp_core.preparation import accelerate_for_scan, split, with_fitting_batches
 from rnp_core.progress import OnProgress, Progress
 from rnp_core.request import ScanRequest
 from rnp_core.stages.unlearn import UnlearnResult, unlearn
@@ -71,7 +67,7 @@ def triage_request(request: ScanRequest, *, on_progress: OnProgress) -> dict[str
     config = dataclasses.replace(config, precision=request.precision)
     model, few = subject.model.to(device), _few(subject.clean.images)
     fit, held_out = split(few, config.holdout_share, config.seed)
-    with scan_arithmetic(device, config):
+    with scan_arithmetic(device, precision=config.precision, seed=config.seed):
         model = accelerate_for_scan(model, few, config)
         unlearned = _unlearn(model, fit, config, on_progress)
         accuracy = clean_accuracy(model, held_out)

@@ -14,7 +14,6 @@ from rnp_core import acceleration
 from rnp_core.acceleration import (
     accelerate,
     choose_device,
-    gains_from_bfloat16,
     has_fast_bfloat16,
     unaccelerated,
 )
@@ -73,24 +72,6 @@ class _Cancelling(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.large(self.net(images)) - 10_000.0
-
-
-@pytest.mark.parametrize(
-    ("layer", "gains"),
-    [
-        (nn.Conv2d(4, 4, 3), True),
-        (nn.Conv2d(4, 4, 3, groups=4), False),
-        (nn.LayerNorm(4), False),
-        (nn.MultiheadAttention(4, 2), False),
-    ],
-)
-def test_bfloat16_is_for_dense_layers_on_a_cpu(
-    layer: nn.Module, gains: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(acceleration, "has_fast_bfloat16", lambda device: True)
-    assert gains_from_bfloat16(suspect(nn.Sequential(nn.Flatten(), layer))) == gains
-    monkeypatch.setattr(acceleration, "has_fast_bfloat16", lambda device: False)
-    assert not gains_from_bfloat16(suspect(nn.Sequential(nn.Flatten(), layer)))
 
 
 def test_convolutions_get_channels_last_weights_and_images() -> None:

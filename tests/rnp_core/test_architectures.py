@@ -29,6 +29,7 @@ from rnp_core.architectures import (
 from rnp_core.architectures.mismatch import Mismatch
 from rnp_core.architectures.recognise import compare
 from rnp_core.architectures.resnet import resnet
+from rnp_core.architectures.vit import SelfAttention
 from rnp_core.errors import ArchitectureError
 from tests.helpers.shared import SHARED, needs_shared
 
@@ -203,6 +204,19 @@ def test_every_name_builds_and_is_recognised(name: str) -> None:
         found = recognise(network.state_dict())
         assert len(compare(network.state_dict(), found.network())) == 0
     assert found.num_classes == 11
+
+
+def test_attention_is_that_of_pytorch() -> None:
+    ours = SelfAttention(8, 2)
+    torch.nn.init.normal_(ours.in_proj_bias)
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    tokens = torch.randn(3, 5, 8, requires_grad=True)
+    expected = theirs(tokens, tokens, tokens, need_weights=False)[0]
+    assert torch.allclose(ours(tokens), expected, atol=1e-6)
+    (own,) = torch.autograd.grad(ours(tokens).sin().sum(), [tokens])
+    (wanted,) = torch.autograd.grad(expected.sin().sum(), [tokens])
+    assert torch.allclose(own, wanted, atol=1e-6)
 
 
 def test_sequential_indices_reveal_pools_and_activations() -> None:

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnp_core.acceleration import accelerate
-from rnp_core.arithmetic import full_float32, repeatable
+from rnp_core.arithmetic import bfloat16_where_fast, full_float32, repeatable
 from rnp_core.fold import fold_batch_norms
 from rnp_core.model import SuspectModel
 from tests.helpers.models import QuadrantNet, suspect
 from tests.helpers.sets import quadrant_set
 
 IMAGES = quadrant_set(4).images
+CPU = torch.device("cpu")
 CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
 
 
@@ -89,3 +91,40 @@ def test_only_the_gpu_of_the_model_is_asked(
         pass
     assert asked == touched
     assert seeds == [*touched, *[5] * len(touched)]
+
+
+class _Attending(nn.Module):
+    """Attention of tokens to each other, as networks write it by themselves."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query=tokens, key=tokens, value=tokens)
+
+
+class _WithHeads(nn.Module):
+    """The same by the module of PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        attended: Tensor = self.inner(tokens, tokens, tokens, need_weights=False)[0]
+        return attended
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 8, 3, groups=4), _Attending(), _WithHeads()])
+def test_what_is_slow_in_bfloat16_computes_in_float32(layer: nn.Module) -> None:
+    values = torch.randn(2, 4, 6, 4).bfloat16()
+    values = values if isinstance(layer, nn.Conv2d) else values[0]
+    with bfloat16_where_fast(CPU):
+        found = layer(values)
+    assert found.dtype == torch.bfloat16
+    exact = layer(values.float())
+    assert torch.allclose(found.float(), exact, rtol=2**-7, atol=1e-6)  # rounded once, at the end
+
+
+def test_dense_convolutions_compute_in_bfloat16() -> None:
+    dense = nn.Conv2d(4, 8, 3)
+    with bfloat16_where_fast(CPU):
+        assert dense(torch.randn(2, 4, 6, 6)).dtype == torch.bfloat16
+    assert dense(torch.randn(2, 4, 6, 6)).dtype == torch.float32

@@ -25,17 +25,15 @@ def test_layer_names_of_the_file_do_not_become_file_names() -> None:
     layers["pool"] = nn.AdaptiveAvgPool2d(1)
     layers["flat"] = nn.Flatten()
     layers["head"] = nn.Linear(4, 3)
-    pictures: dict[str, bytes] = {}
     drawn = draw_filter_maps(
         suspect(nn.Sequential(layers)),
         torch.rand(3, 12, 12),
         -1,
         0,
         {name: [0, 1] for name in names},
-        pictures,
         seed=0,
     )
-    assert sorted(pictures) == [
+    assert sorted(drawn.pictures) == [
         "attributions/triggered-filters-1.png",
         "attributions/triggered-filters-2.png",
     ]
@@ -45,9 +43,8 @@ def test_layer_names_of_the_file_do_not_become_file_names() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_row_of_a_trigger_names_every_picture_of_it(kind: str) -> None:
-    pictures: dict[str, bytes] = {}
     model = suspect(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)))
-    [row] = trigger_rows([untrained_trigger(kind)], model, None, quadrant_set(2), pictures)
+    [row], pictures = trigger_rows([untrained_trigger(kind)], model, None, quadrant_set(2))
     named = [row.mask_png, row.pattern_png, row.preview_png, row.field_png]
     assert sorted(pictures) == sorted(name for name in named if name)
     assert bool(row.field_png) is (kind == "warp")

@@ -1,14 +1,21 @@
-"""Which triggers a report shows, and in what order."""
+"""Which triggers a report shows in what order, and which filters it explains."""
 
 from __future__ import annotations
 
-import torch
+import dataclasses
 
-from rnp_core.explanation import shown_triggers
+import torch
+from torch import nn
+
+from rnp_core.explanation import shown_triggers, suspect_filters
 from rnp_core.stage_results import StageResults
+from rnp_core.stages.prune import PrunedFilter, PruneResult
+from rnp_core.stages.recover import RecoverResult
+from rnp_core.stages.removal import RemovalResult
 from rnp_core.stages.target_label import weigh_labels
 from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.verdict import Judgement
+from tests.helpers.models import suspect
 from tests.helpers.triggers import sized_trigger
 
 PATCHES = tuple(sized_trigger(label, 4.0 if label == 2 else 20.0 + label) for label in range(6))
@@ -56,3 +63,30 @@ def test_a_trigger_to_any_other_class_comes_first_where_it_alone_accuses() -> No
 
 def test_without_a_search_there_is_nothing_to_show() -> None:
     assert shown(results(None, ())) == []
+
+
+def removed(*pruned: tuple[str, int]) -> RemovalResult:
+    model = suspect(nn.Flatten())
+    filters = tuple(PrunedFilter(layer, index, 0.0, 1.0) for layer, index in pruned)
+    return RemovalResult(model, PruneResult(model, filters, (), False), True, ())
+
+
+def masks() -> RecoverResult:
+    values = {"a": torch.linspace(0, 1, 20), "b": torch.full((20,), 0.1)}
+    return RecoverResult((), values, values, torch.empty(0), torch.empty(0))
+
+
+def test_the_filters_that_were_pruned_are_explained() -> None:
+    found = dataclasses.replace(
+        results(None, (2,)), removal=removed(("b", 3), ("a", 0), ("b", 1)), recovered=masks()
+    )
+    assert suspect_filters(found) == {"b": [3, 1], "a": [0]}
+
+
+def test_where_none_was_pruned_those_are_that_recovered_least() -> None:
+    found = dataclasses.replace(results(None, (2,)), removal=removed(), recovered=masks())
+    assert suspect_filters(found) == {"a": [0, 1], "b": list(range(10))}
+
+
+def test_without_a_removal_no_filter_is_suspect() -> None:
+    assert suspect_filters(dataclasses.replace(results(None, ()), recovered=masks())) == {}

@@ -36,8 +36,7 @@ def make_trigger(kind: str, *, seed: int = 3) -> RecoveredTrigger:
 def store(folder: Path, trigger: RecoveredTrigger) -> tuple[RunFolder, TriggerRow]:
     """A run folder with the pictures of ``trigger``, and its row."""
     clean = DefenseSet(torch.rand(2, *SHAPE), torch.tensor([0, 1]), ("a", "b"))
-    pictures: dict[str, bytes] = {}
-    paths = draw_trigger(trigger, clean, pictures)
+    paths, pictures = draw_trigger(trigger, clean)
     row = TriggerRow(trigger.label, trigger.kind, trigger.size, trigger.flip_rate, 0.0,
                      paths.mask_png, paths.pattern_png, paths.preview_png,
                      field_png=paths.field_png)
