@@ -232,7 +232,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """Everything a scan found. See ``rnp_core.pipeline``.
+    """Everything that a scan of one model found, as ``report.json`` holds it.
 
     ``sample_clean_scores`` are the suspicion scores of the held-out clean images that
     ``sample_threshold`` rests on, so that the false-positive rate of another threshold is known.

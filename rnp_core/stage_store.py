@@ -32,7 +32,7 @@ from rnp_core.stages.triggers import TriggerSearch
 from rnp_core.stages.unlearn import UnlearnResult
 from rnp_core.version import VERSION
 
-STAGE_RESULTS: Mapping[str, Any] = {
+_KEPT: Mapping[str, Any] = {
     "unlearn": UnlearnResult,
     "recover": RecoverResult,
     "triggers": TriggerSearch,
@@ -60,7 +60,7 @@ class StageStore:
     def load(self, stage: str) -> Any | None:
         """The result of a stage that finished before, or None."""
         path = self._path(stage)
-        if stage not in STAGE_RESULTS or not path.is_file():
+        if stage not in _KEPT or not path.is_file():
             return None
         try:
             with safe_open(path, framework="pt") as file:
@@ -69,14 +69,14 @@ class StageStore:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tree = json.loads(header["value"])
-            return _decode(STAGE_RESULTS[stage], tree, tensors, self._model)
+            return _decode(_KEPT[stage], tree, tensors, self._model)
         except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
             _log.warning("the kept result of stage %s cannot be used: %s", stage, error)
             return None
 
     def save(self, stage: str, result: Any) -> None:
         """Keep the result of a stage; where the disk does not take it, the scan goes on without."""
-        if stage not in STAGE_RESULTS:
+        if stage not in _KEPT:
             return
         path = self._path(stage)
         temporary = path.with_suffix(f".{os.getpid()}")
