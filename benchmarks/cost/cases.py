@@ -54,6 +54,9 @@ CASES: tuple[Case, ...] = (
     *(Case("resnet18", suspects=count, learned="backdoor") for count in (1000, 10000)),
     *(Case(network, threads=1) for network in ("wrn16-1", "resnet18")),
     *(Case(network, learned="clean") for network in ("wrn16-1", "resnet18")),
-    *(Case(network, learned="backdoor") for network in ("wrn16-1", "resnet18")),
+    *(
+        Case(network, learned="backdoor")
+        for network in ("wrn16-1", "resnet18", "vgg16-bn", "mobilenetv2")
+    ),
     Case("resnet50-224", brief=True),
 )
