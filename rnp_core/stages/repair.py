@@ -49,9 +49,9 @@ class RepairConfig:
     steps: int = 40  # SGD steps of the model
     warm_up: int = 20  # steps of each trigger alone, before the model moves
     copies: int = 3  # of each trigger, from slightly different starts
-    batch_size: int = 96  # clean images a step
+    batch_size: int = 160  # clean images a step
     reach: float = 1.5  # how large a trigger may grow, times what an innocent label takes
-    triggered_share: float = 0.17  # triggered images a step, as a share of the clean ones
+    triggered_share: float = 0.1  # triggered images a step, as a share of the clean ones
     learning_rate: float = 0.03  # falls to 0 along a cosine
     momentum: float = 0.9
     seed: int = 0
