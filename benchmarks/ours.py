@@ -101,8 +101,11 @@ def _weigh_against_median(
     *,
     weights: ScoreWeights = ScoreWeights(),
 ) -> UniversalEvidence | None:
-    larger = [other for other in triggers if other.size >= typical_size(triggers)]
-    return weigh_universal(trigger, larger, weights=weights)
+    middle = typical_size(triggers)
+    typical = [
+        dataclasses.replace(other, size=middle, flip_rate=1.0) for other in triggers
+    ]
+    return weigh_universal(trigger, typical, weights=weights)
 
 
 def _accusing_kind_alone(
@@ -168,7 +171,7 @@ ABLATIONS: Mapping[str, Ablation] = {
         replaced={"rnp_core.stages.triggers.settle_again": _no_triggers},
     ),
     "no-screening": Ablation(
-        "patches of full length for all of more than 20 labels",
+        "patches of full length for 64 of more than 20 labels",
         replaced={"rnp_core.stages.triggers.SCREENED_FROM": 10**6},
     ),
     "any-class-always": Ablation(

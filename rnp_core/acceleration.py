@@ -59,7 +59,7 @@ def accelerate(
 
     Args:
         images: clean images ``(N, C, H, W)`` in [0, 1] to compare answers on.
-        mixed_precision: False keeps float32, None takes bfloat16 where that is faster.
+        mixed_precision: False keeps float32, None takes bfloat16 where the device is fast at it.
     """
     fast = plain = model.copy()
     with torch.no_grad():

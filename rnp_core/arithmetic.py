@@ -28,16 +28,16 @@ def full_float32() -> Iterator[None]:
 def bfloat16_where_fast(device: torch.device) -> Iterator[None]:
     """Autocast to bfloat16; on a CPU without what is slower in it than in float32.
 
-    That are grouped convolutions and attention, whose backward passes in bfloat16 take two to nine
-    times as long (torch 2.13, AVX-512 BF16 and AMX). They compute in float32 and return what they
-    were given.
+    That are grouped convolutions and PyTorch's own attention, whose backward passes in bfloat16
+    take two to nine times as long (torch 2.13, AVX-512 BF16 and AMX). They compute in float32 and
+    return what they were given. Products of matrices, so attention that is written with them, gain.
     """
-    exact = _SlowInFloat32() if device.type == "cpu" else nullcontext()
+    exact = _SlowOnesInFloat32() if device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, torch.bfloat16), exact:
         yield
 
 
-class _SlowInFloat32(TorchFunctionMode):
+class _SlowOnesInFloat32(TorchFunctionMode):
     """Calls of what is slow in bfloat16 on a CPU compute in float32."""
 
     def __torch_function__(
@@ -51,12 +51,19 @@ class _SlowInFloat32(TorchFunctionMode):
         slow = func in _ATTENTION or (func in _CONVOLUTIONS and _groups(args, kwargs) > 1)
         if not slow:
             return func(*args, **kwargs)
-        given = next(value.dtype for value in (*args, *kwargs.values()))
+        first = args[0] if args else kwargs["input" if func in _CONVOLUTIONS else "query"]
+        same: dict[int, Any] = {}  # attention of tokens to each other projects them once
+
+        def exact(value: Any) -> Any:
+            if not (isinstance(value, Tensor) and value.dtype == torch.bfloat16):
+                return value
+            return same.setdefault(id(value), value.float())
+
         with torch.autocast("cpu", enabled=False):
-            found = func(*map(_in_float32, args), **{k: _in_float32(v) for k, v in kwargs.items()})
+            found = func(*map(exact, args), **{name: exact(v) for name, v in kwargs.items()})
         if isinstance(found, tuple):  # attention with its weights
-            return found[0].to(given), *found[1:]
-        return found.to(given)
+            return found[0].to(first.dtype), *found[1:]
+        return found.to(first.dtype)
 
 
 _ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
@@ -66,11 +73,6 @@ _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 def _groups(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     """Of a call of a convolution."""
     return int(args[6] if len(args) > 6 else kwargs.get("groups", 1))
-
-
-def _in_float32(value: Any) -> Any:
-    rounded = isinstance(value, Tensor) and value.dtype == torch.bfloat16
-    return value.float() if rounded else value
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnp_core.architectures import build
+from rnp_core.arithmetic import bfloat16_where_fast
 from rnp_core.data import DefenseSet
 from rnp_core.layers import WEIGHTED
 from rnp_core.metrics import clean_accuracy
@@ -94,7 +95,7 @@ def backdoored_network(name: str, classes: int) -> SuspectModel:
         images, labels = prototype_images(classes, size, 64, seed=100 + step)
         with_square(images[:16])
         labels[:16] = 0
-        with torch.autocast("cpu", torch.bfloat16):
+        with bfloat16_where_fast(model.device):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()

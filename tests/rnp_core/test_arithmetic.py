@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnp_core.acceleration import accelerate
+from rnp_core.architectures import build
 from rnp_core.arithmetic import bfloat16_where_fast, full_float32, repeatable
 from rnp_core.fold import fold_batch_norms
 from rnp_core.model import SuspectModel
@@ -93,34 +94,55 @@ def test_only_the_gpu_of_the_model_is_asked(
     assert seeds == [*touched, *[5] * len(touched)]
 
 
+class _Grouped(nn.Module):
+    """A grouped convolution, called as few networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 1, 3))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.conv1d(groups=4, input=values, weight=self.weight)
+
+
 class _Attending(nn.Module):
     """Attention of tokens to each other, as networks write it by themselves."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(query=tokens, key=tokens, value=tokens)
+        return F.scaled_dot_product_attention(
+            attn_mask=None, query=tokens, key=tokens, value=tokens
+        )
 
 
 class _WithHeads(nn.Module):
-    """The same by the module of PyTorch."""
+    """The same by the module of PyTorch, with the mean of its weights."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        attended: Tensor = self.inner(tokens, tokens, tokens, need_weights=False)[0]
-        return attended
+        attended, weights = self.inner(tokens, tokens, tokens)
+        return attended + weights.mean()
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(4, 8, 3, groups=4), _Attending(), _WithHeads()])
-def test_what_is_slow_in_bfloat16_computes_in_float32(layer: nn.Module) -> None:
-    values = torch.randn(2, 4, 6, 4).bfloat16()
-    values = values if isinstance(layer, nn.Conv2d) else values[0]
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv1d(4, 8, 3, groups=4), _Grouped, _Attending, _WithHeads]
+)
+def test_what_is_slow_in_bfloat16_computes_in_float32(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    layer, values = make(), torch.randn(2, 4, 4).bfloat16().requires_grad_()
+
+    def there_and_back(given: Tensor) -> tuple[Tensor, Tensor]:
+        found = layer(given)
+        return found, torch.autograd.grad(found.float().square().sum(), [given])[0]
+
     with bfloat16_where_fast(CPU):
-        found = layer(values)
-    assert found.dtype == torch.bfloat16
-    exact = layer(values.float())
-    assert torch.allclose(found.float(), exact, rtol=2**-7, atol=1e-6)  # rounded once, at the end
+        found, gradient = there_and_back(values)
+    exact, wanted = there_and_back(values.float())
+    assert gradient.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), exact, rtol=2**-7, atol=1e-3)  # rounded at the end
+    assert torch.allclose(gradient.float(), wanted, rtol=2**-6, atol=2e-2)
 
 
 def test_dense_convolutions_compute_in_bfloat16() -> None:
@@ -128,3 +150,23 @@ def test_dense_convolutions_compute_in_bfloat16() -> None:
     with bfloat16_where_fast(CPU):
         assert dense(torch.randn(2, 4, 6, 6)).dtype == torch.bfloat16
     assert dense(torch.randn(2, 4, 6, 6)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mobilenet_v2_cifar", {}),
+        ("vit_b_16", {"image_size": 12, "patch_size": 4, "width": 16, "depth": 2, "heads": 2}),
+    ],
+)
+def test_mobilenets_and_transformers_answer_the_same_in_bfloat16(
+    name: str, settings: dict[str, int]
+) -> None:
+    torch.manual_seed(0)
+    model = suspect(build(name, num_classes=4, **settings))
+    images = quadrant_set(4).images
+    fast = accelerate(model, images, mixed_precision=True)
+    assert fast.mixed_precision
+    with torch.no_grad():
+        exact = model(images)
+        assert torch.allclose(fast(images), exact, atol=0.1 * float(exact.abs().max()))
