@@ -165,6 +165,9 @@ WHERE_ACCUSED = tuple(
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in (*METRICS, *WHERE_ACCUSED)}
 
 
+_ROUNDING = 1e-6  # shares in rows are float32: 1.5 points exactly come out as 1.5000009
+
+
 @dataclass(frozen=True)
 class Target:
     """What the project wants of one metric with 500 clean images.
@@ -180,8 +183,8 @@ class Target:
     def met(self, estimate: Estimate) -> bool:
         """Whether the measured value reaches the target; the interval is not asked."""
         if BY_NAME[self.metric].higher_is_better:
-            return estimate.value >= self.limit - 1e-9
-        return estimate.value <= self.limit + 1e-9
+            return estimate.value >= self.limit - _ROUNDING
+        return estimate.value <= self.limit + _ROUNDING
 
 
 TARGETS = (

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.metrics import BY_NAME, TARGETS, estimate, is_backdoored, is_clean, per_model
 from benchmarks.rows import Row, append_row
+from benchmarks.statistics import Estimate
 from benchmarks.summary import row_label, summarise
 from benchmarks.tables import render_markdown, write_tables
 
@@ -89,6 +91,13 @@ def test_one_bad_model_of_five_misses_its_target(changes: dict, missed: set[str]
     rows = [*good_rows()[1:], row(**changes)]
     found = {t["metric"] for t in summary(rows)["targets"] if t["all"]["met"] is False}
     assert found == missed
+
+
+def test_a_target_is_met_at_its_limit_but_not_beyond() -> None:
+    target = next(target for target in TARGETS if target.metric == "accuracy_loss")
+    at_limit = float(np.float32(0.95)) - float(np.float32(0.935))
+    assert at_limit != target.limit and target.met(Estimate(at_limit, 0.0, 1.0, 5))
+    assert not target.met(Estimate(target.limit + 1 / 12000, 0.0, 1.0, 5))
 
 
 def test_clean_models_have_targets_too() -> None:
