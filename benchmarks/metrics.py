@@ -165,7 +165,7 @@ WHERE_ACCUSED = tuple(
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in (*METRICS, *WHERE_ACCUSED)}
 
 
-_ROUNDING = 1e-6  # shares in rows are float32: 1.5 points exactly come out as 1.5000009
+_ROUNDING = 1e-7  # shares in rows are float32: 1.5 points exactly come out as 1.5000009
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,7 @@ def _weigh_against_median(
     weights: ScoreWeights = ScoreWeights(),
 ) -> UniversalEvidence | None:
     middle = typical_size(triggers)
-    typical = [
-        dataclasses.replace(other, size=middle, flip_rate=1.0) for other in triggers
-    ]
+    typical = [dataclasses.replace(other, size=middle, flip_rate=1.0) for other in triggers]
     return weigh_universal(trigger, typical, weights=weights)
 
 

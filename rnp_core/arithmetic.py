@@ -52,12 +52,14 @@ class _SlowOnesInFloat32(TorchFunctionMode):
         if not slow:
             return func(*args, **kwargs)
         first = args[0] if args else kwargs["input" if func in _CONVOLUTIONS else "query"]
-        same: dict[int, Any] = {}  # attention of tokens to each other projects them once
+        same: dict[int, Tensor] = {}  # attention of tokens to each other projects them once
 
         def exact(value: Any) -> Any:
             if not (isinstance(value, Tensor) and value.dtype == torch.bfloat16):
                 return value
-            return same.setdefault(id(value), value.float())
+            if id(value) not in same:
+                same[id(value)] = value.float()
+            return same[id(value)]
 
         with torch.autocast("cpu", enabled=False):
             found = func(*map(exact, args), **{name: exact(v) for name, v in kwargs.items()})
